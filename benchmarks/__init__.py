@@ -1,0 +1,1 @@
+"""The budgets of the architecture, measured: `make bench` runs every row beside its reference."""

@@ -1,0 +1,43 @@
+"""What the benchmarks run on workers."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+
+def no_op(value: int) -> int:
+    """Nothing."""
+    return value
+
+
+def nothing() -> None:
+    """Less than nothing."""
+
+
+def touch(array: Any) -> float:
+    """Look at one element of an array."""
+    return float(array[-1])
+
+
+def touch_numbered(array: Any, number: int) -> float:
+    """Look at one element, chosen by number."""
+    return float(array[number])
+
+
+def make_array(megabytes: int) -> Any:
+    """An array of float64."""
+    return np.ones(megabytes * 125_000)
+
+
+def spin(wanted_s: float) -> float:
+    """Use the CPU for that long, by this process's own CPU clock."""
+    end = time.process_time() + wanted_s
+    while time.process_time() < end:
+        pass
+    return wanted_s
+
+
+def add(*values: int) -> int:
+    """A sum."""
+    return sum(values)

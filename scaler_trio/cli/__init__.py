@@ -1,0 +1,1 @@
+"""The commands: read flags and environment, run a service."""

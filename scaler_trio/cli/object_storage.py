@@ -1,0 +1,74 @@
+"""``scaler_object_storage_server``: run an object storage server."""
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+from scaler_trio.cli.command import announce, run
+from scaler_trio.cli.tokens import listening_token
+from scaler_trio.cluster.services import configure_logging, run_service
+from scaler_trio.config.tokens import remove_token, write_token
+from scaler_trio.net import Address
+from scaler_trio.objects.server import ObjectServerSettings, serve_objects
+from scaler_trio.worker.lineage import set_title
+
+app = App(name="scaler_object_storage_server", help="Run an object storage server.")
+
+
+@app.default
+def object_storage_server(
+    bind_address: str,
+    /,
+    *,
+    memory_bytes: int | None = None,
+    spill_directory: Path | None = None,
+    spill_bytes: int | None = None,
+    token_file: Path | None = None,
+    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO",
+) -> int:
+    """Run an object storage server until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    bind_address
+        Where to listen: tcp://host:port. Port 0 takes a free one; the real one is printed.
+    memory_bytes
+        Limit of the objects in memory; by default 30 % of what this machine or container has.
+    spill_directory
+        Where objects go that memory has no room for; by default below the temporary directory.
+    spill_bytes
+        Limit of what is spilled; by default what the disk has free.
+    token_file
+        File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made.
+    logging_level
+        Least level of what is logged on standard error.
+    """
+    configure_logging(logging_level)
+    address = Address.parse(bind_address)
+    token = listening_token(address, token_file)
+    settings = ObjectServerSettings(
+        address=address,
+        token=token,
+        memory_bytes=memory_bytes,
+        spill_directory=spill_directory,
+        spill_bytes=spill_bytes,
+    )
+    set_title("scaler_object_storage_server")
+    written: list[str] = []
+
+    def leave_token(real: str) -> None:
+        write_token(real, token)
+        written.append(real)
+
+    try:
+        return run_service(partial(serve_objects, settings, ready=announce("object storage server", leave_token)))
+    finally:
+        for real in written:
+            remove_token(real)
+
+
+def main() -> None:
+    """The command's entry point."""
+    run(app)

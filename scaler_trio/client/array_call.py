@@ -1,0 +1,278 @@
+"""One call of ``map``: pickles rows in blocks, takes results in slices, and puts them in their places.
+
+All work per item is done by the thread that called ``map``; the link thread only passes slices on. Blocks grow: the first
+is small, so that workers start at once; later ones are large, so that they cost little. Only so much is pickled ahead of
+what was sent.
+"""
+
+import pickle
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise, repeat
+from typing import Any, Final
+
+from scaler_protocol import limits
+from scaler_protocol.messages import ArrayResults, Outcome, TaskOptions
+from scaler_trio.client import events as ev
+from scaler_trio.client.outcomes import load_failure, load_value
+from scaler_trio.client.progress import Progress
+from scaler_trio.client.ranges import Range
+from scaler_trio.client.session import Session
+from scaler_trio.errors import ScalerError
+from scaler_trio.serialization import Block, BlockWriter
+
+AHEAD_BYTES: Final = 4 * limits.MIB
+"""Rows that may wait in the client while more are pickled; with the scheduler's credit it keeps every worker busy."""
+
+FIRST_ROWS: Final = 64
+"""Rows in the first block of a container: one page."""
+
+GROWTH: Final = 4
+FILL_S: Final = 0.020
+"""A block takes at most about this long to gather, so that the rows of a slow generator do not wait for each other."""
+
+_PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
+_CANCELLED: Final = int(Outcome.CANCELLED)
+
+
+class ArrayCall:
+    """The owner of one array within a session, and the loop that feeds it."""
+
+    def __init__(self, session: Session, name: str, *, return_exceptions: bool, timeout_s: float | None) -> None:
+        self._session = session
+        self._name = name
+        self._number = next(session.numbers)
+        self._return_exceptions = return_exceptions
+        self._timeout_s = timeout_s
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._slices: deque[tuple[ArrayResults, Sequence[Range]]] = deque()
+        self._event = threading.Event()
+        self._unsent_bytes = 0
+        self._is_done = False
+        self._error: ScalerError | None = None
+        self._results: list[Any] = []
+        self._finished = 0  # items that ended with a value, or an exception in its place
+        self._failed: dict[int, BaseException] = {}  # the lowest only
+        self._failed_count = 0
+        self._cancelled_count = 0
+        self._stopping = False
+        self._abandoned = False
+
+    # ---------------------------------------------------------------------------------------- called by the session
+
+    def slice_done(self, message: ArrayResults, pieces: Sequence[Range]) -> None:
+        """Rows have ended."""
+        if self._abandoned:
+            self._session.release([object_ for _, objects in message.objects for object_ in objects])
+            return
+        self._slices.append((message, pieces))
+        self._event.set()
+
+    def progress(self, unsent_bytes: int) -> None:
+        """So much waits in the client."""
+        was, self._unsent_bytes = self._unsent_bytes, unsent_bytes
+        if was > AHEAD_BYTES >= unsent_bytes:
+            self._event.set()
+
+    def done(self) -> None:
+        """All rows have ended."""
+        self._is_done = True
+        self._event.set()
+
+    def dropped(self, error: ScalerError) -> None:
+        """The client gives up on it."""
+        self._error = error
+        self._event.set()
+
+    # ----------------------------------------------------------------------------------------- the thread of the call
+
+    def run(
+        self,
+        function: ev.Function,
+        rows: Iterator[Any],
+        writer: BlockWriter,
+        *,
+        count: int,
+        options: TaskOptions,
+        progress: Progress | None,
+    ) -> list[Any]:
+        """Feed all rows, and wait for all results. ``count`` -1 = not known.
+
+        Raises:
+            TimeoutError, ScalerError, or what the lowest failed item raised.
+        """
+        try:
+            self._feed(function, rows, writer, count, options, progress)
+            while not self._is_done:
+                self._wait(progress)
+            self._collect(progress)
+        except BaseException:
+            self._abandoned = True
+            if not self._is_done and self._session.error is None:
+                self._session.cancel((self._number,))
+            raise
+        finally:
+            if progress is not None:
+                progress.close(self._finished, len(self._results))
+        if self._failed:
+            self._raise_lowest()
+        return self._results
+
+    def _feed(
+        self,
+        function: ev.Function,
+        rows: Iterator[Any],
+        writer: BlockWriter,
+        count: int,
+        options: TaskOptions,
+        progress: Progress | None,
+    ) -> None:
+        handle = self._session.handle
+        size = FIRST_ROWS if count >= 0 else 1
+        block, size = self._fill(writer, rows, size)
+        if block is None:
+            self._is_done = True
+            return
+        handle(ev.ArrayOpened(self._number, function, options, count, self))
+        while block is not None:
+            self._results.extend(repeat(None, block.count))
+            self._add(block)
+            while True:
+                self._collect(progress)
+                if self._stopping or self._unsent_bytes <= AHEAD_BYTES:
+                    break
+                self._wait(progress)
+            if self._stopping:
+                return
+            block, size = self._fill(writer, rows, size)
+        found = len(self._results)
+        if count not in (-1, found):
+            raise RuntimeError(f"the items changed while map read them: there were {count}, and then {found}")
+        handle(ev.ArrayEnded(self._number, 0))
+
+    def _fill(self, writer: BlockWriter, rows: Iterator[Any], size: int) -> tuple[Block | None, int]:
+        """The next block, and how many rows the one after it should have."""
+        start = time.monotonic()
+        block = writer.fill(rows, size)
+        if block is None:
+            return None, size
+        took_s = time.monotonic() - start
+        if took_s * GROWTH <= FILL_S:
+            return block, min(size * GROWTH, limits.BLOCK_ROWS)
+        return block, max(1, min(int(block.count * FILL_S / took_s), limits.BLOCK_ROWS))
+
+    def _add(self, block: Block) -> None:
+        first = len(self._results) - block.count
+        self._session.handle(
+            ev.BlockAdded(
+                self._number, block.count, block.page_rows, block.void, block.objects, block.offsets, block.data
+            )
+        )
+        for row, error in block.errors.items():
+            self._fail(first + row, error)
+
+    def _wait(self, progress: Progress | None) -> None:
+        """Until something has happened."""
+        self._event.clear()
+        if not (self._slices or self._is_done or self._error):
+            left_s = None if self._deadline is None else self._deadline - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                done = f"{self._finished} of {len(self._results)}"
+                raise TimeoutError(f"map of {self._name}: {done} items were done after {self._timeout_s:g} s")
+            if progress is not None:
+                left_s = progress.interval_s if left_s is None else min(left_s, progress.interval_s)
+                progress.show(self._finished, len(self._results))
+            self._event.wait(left_s)
+        self._collect(progress)
+
+    def _collect(self, progress: Progress | None) -> None:
+        """Load the results that have come."""
+        slices = self._slices
+        while slices:
+            message, pieces = slices.popleft()
+            self._load(message, pieces)
+        if progress is not None:
+            progress.show(self._finished, len(self._results))
+        if self._error is not None and not self._is_done:
+            raise self._error
+
+    def _load(self, message: ArrayResults, pieces: Sequence[Range]) -> None:
+        lengths = array("I")
+        lengths.frombytes(message.lengths)
+        data = bytes(message.data)
+        if not message.failed and not message.objects and len(pieces) == 1 and pieces[0] == (message.lo, message.hi):
+            values = _load_plain(data, lengths)
+            if values is not None:
+                self._results[message.lo : message.hi] = values
+                self._finished += len(values)
+                return
+        self._load_singly(message, pieces, data, lengths)
+
+    def _load_singly(self, message: ArrayResults, pieces: Sequence[Range], data: bytes, lengths: Sequence[int]) -> None:
+        outcomes: dict[int, int] = dict(message.failed)
+        objects: dict[int, tuple[bytes, ...]] = dict(message.objects)
+        ends = list(accumulate(lengths, initial=0))
+        for lo, hi in pieces:
+            for row in range(lo, hi):
+                at = row - message.lo
+                payload = data[ends[at] : ends[at + 1]]
+                if (outcome := outcomes.get(row)) is not None:
+                    if outcome == _CANCELLED and self._stopping:
+                        self._cancelled_count += 1
+                    else:
+                        self._fail(row, load_failure(outcome, payload))
+                    continue
+                reader = self._session.reader()
+                value, error = load_value(payload, reader)
+                if row in objects:
+                    # What was read is in memory now. What was not is a reference within the value, and stays stored.
+                    self._session.release([object_ for object_ in objects[row] if object_ in reader.ids])
+                if error is not None:
+                    self._fail(row, error)
+                else:
+                    self._results[row] = value
+                    self._finished += 1
+
+    def _fail(self, row: int, error: BaseException) -> None:
+        self._failed_count += 1
+        if self._return_exceptions:
+            self._results[row] = error
+            self._finished += 1
+            return
+        if not self._failed or row < next(iter(self._failed)):
+            self._failed = {row: error}
+        if not self._stopping:
+            self._stopping = True
+            self._session.cancel((self._number,))  # what runs is waited for: it may fail at a lower index
+
+    def _raise_lowest(self) -> None:
+        row, error = next(iter(self._failed.items()))
+        rest = len(self._results) - self._finished - self._failed_count
+        error.add_note(
+            f"item {row} of a map of {self._name}: {self._finished} items finished, {self._failed_count} failed, "
+            f"{rest} were cancelled or not started"
+        )
+        self._failed = {}
+        try:
+            raise error
+        finally:
+            del error
+
+
+def _load_plain(data: bytes, lengths: Sequence[int]) -> list[Any] | None:
+    """All values of a slice; None if any does not load, so that each gets its own error."""
+    count = len(lengths)
+    first = lengths[0]
+    loads = pickle.loads
+    try:
+        if count > 1 and data[:first] == data[-first:] and first * count == len(data) and data == data[:first] * count:
+            value = loads(data[:first])
+            if type(value) in _PLAIN:  # the same immutable value everywhere, as of functions that return None
+                return [value] * count
+        ends = list(accumulate(lengths, initial=0))
+        return [loads(data[start:end]) for start, end in pairwise(ends)]
+    except Exception:
+        return None

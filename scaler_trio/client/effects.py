@@ -1,0 +1,91 @@
+"""What a client's session wants done: the core's output."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from scaler_protocol import Message
+from scaler_protocol.fields import Row
+from scaler_protocol.messages import ArrayResults
+from scaler_trio.client.ranges import Range
+
+
+@frozen
+class Send:
+    """Send these, in this order."""
+
+    messages: Sequence[Message]
+
+
+@frozen
+class TasksDone:
+    """Single tasks have ended: (owner, row of ``TaskResults``)."""
+
+    results: Sequence[tuple[Any, Row]]
+
+
+@frozen
+class NodesDone:
+    """Nodes of a graph have ended: rows of ``TaskResults``."""
+
+    owner: Any
+    rows: Sequence[Row]
+
+
+@frozen
+class SliceDone:
+    """Rows of an array have ended: those of ``message`` that lie in ``pieces``, all of them for the first time."""
+
+    owner: Any
+    message: ArrayResults
+    pieces: Sequence[Range]
+
+
+@frozen
+class ArrayProgress:
+    """So many bytes of the array's rows have not been sent yet: its producer may go on, or wait."""
+
+    owner: Any
+    unsent_bytes: int
+
+
+@frozen
+class ArrayDone:
+    """Every row of the array has ended (or was cancelled before it was sent)."""
+
+    owner: Any
+
+
+@frozen
+class Dropped:
+    """The client gave up; these owners get no results any more."""
+
+    owners: Sequence[Any]
+
+
+@frozen
+class Known:
+    """The connection is in use; objects are stored at this address ("" = nowhere)."""
+
+    object_address: str
+    epoch: int
+
+
+@frozen
+class Noticed:
+    """What happened to tasks on the way: rows of ``Notices``."""
+
+    rows: Sequence[Row]
+
+
+@frozen
+class Violated:
+    """The scheduler broke the protocol: no use in going on."""
+
+    reason: str
+
+
+Effect: TypeAlias = (
+    Send | TasksDone | NodesDone | SliceDone | ArrayProgress | ArrayDone | Dropped | Known | Noticed | Violated
+)

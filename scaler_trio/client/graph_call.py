@@ -1,0 +1,106 @@
+"""One call of ``get``: sends a graph's nodes and gives their results to futures."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scaler_protocol import limits
+from scaler_protocol.fields import Row
+from scaler_protocol.messages import Outcome, TaskOptions
+from scaler_trio.client import events as ev
+from scaler_trio.client.function_table import FUNCTIONS
+from scaler_trio.client.functions import FunctionCache
+from scaler_trio.client.future import ScalerFuture, settle
+from scaler_trio.client.graph import Call, Plan
+from scaler_trio.client.outcomes import load_failure
+from scaler_trio.client.session import Session
+from scaler_trio.errors import DependencyFailed, GraphError, ScalerError
+from scaler_trio.serialization import CannotPickle, Sink, Style, dump_call
+
+
+class GraphCall:
+    """The owner of a graph within a session."""
+
+    def __init__(self, session: Session, plan: Plan, keys: Sequence[str]) -> None:
+        self._session = session
+        self._names: dict[int, str] = {}
+        self._failures: dict[int, Row] = {}  # of nodes whose failure was reported
+        self._calls = plan.calls
+        self._numbers = {call.name: next(session.numbers) for call in plan.calls}
+        self.number = next(session.numbers)
+        self.futures: dict[str, ScalerFuture] = {}
+        for key in keys:
+            future = ScalerFuture(session, self._numbers.get(key, 0))
+            if key in plan.values:
+                future.preset(plan.values[key])
+            else:
+                future._explain = self._explain
+            self.futures[key] = future
+        self._targets = {self._numbers[key]: self.futures[key] for key in keys if key in self._numbers}
+
+    def send(self, functions: FunctionCache, sink: Sink, options: TaskOptions) -> None:
+        """Pickle and send the nodes.
+
+        Raises:
+            CannotPickle: a function or an argument; names the node.
+            GraphError: it has too many inputs or functions.
+        """
+        if not self._targets:
+            return
+        nodes = tuple([self._node(call, functions.get, sink, options) for call in self._calls])
+        if len({node.function for node in nodes}) > FUNCTIONS:
+            raise GraphError(f"the graph has more than {FUNCTIONS} different functions that cannot be imported by name")
+        self._names = {number: name for name, number in self._numbers.items()}
+        self._session.submit_graph(self.number, nodes, tuple(self._targets), self)
+
+    def nodes_done(self, rows: Sequence[Row]) -> None:
+        """Called by the link thread."""
+        results = []
+        for row in rows:
+            if row[1] != Outcome.VALUE:
+                self._failures[row[0]] = row
+            if (future := self._targets.get(row[0])) is not None:
+                results.append((future, row))
+        settle(results)
+
+    def dropped(self, error: ScalerError) -> None:
+        """The client gives up on it."""
+        for future in self._targets.values():
+            future.dropped(error)
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        self._session.cancel((self.number,))
+
+    def _node(
+        self, call: Call, get: Callable[[Callable[..., Any], Style], ev.Function], sink: Sink, options: TaskOptions
+    ) -> ev.NodeRow:
+        if len(call.inputs) > limits.DEPENDENCIES:
+            raise GraphError(f"node {call.name!r} has {len(call.inputs)} inputs, the limit is {limits.DEPENDENCIES}")
+        try:
+            function = get(call.function, Style.CALL)
+            dumped = dump_call(call.arguments, {}, sink)
+        except CannotPickle as error:
+            raise CannotPickle(f"node {call.name!r}: {error}") from error
+        numbers = self._numbers
+        return ev.NodeRow(
+            numbers[call.name],
+            function,
+            dumped.payload,
+            dumped.objects,
+            options,
+            tuple([numbers[name] for name in call.inputs]),
+        )
+
+    def _explain(self, error: BaseException) -> BaseException:
+        """Name the node that failed, with its own error where that came."""
+        if not isinstance(error, DependencyFailed) or not str(error).isdecimal():
+            return error
+        number = int(str(error))
+        name = self._names.get(number, f"number {number}")
+        row = self._failures.get(number)
+        cause = load_failure(row[1], row[2]) if row is not None and row[1] != Outcome.UPSTREAM else None
+        explained = DependencyFailed(
+            f"node {name!r}, which it needs, failed" + (f": {type(cause).__name__}: {cause}" if cause else "")
+        )
+        explained.__cause__ = cause
+        return explained

@@ -1,0 +1,227 @@
+"""The background thread of a client: it runs Trio, connects, reads, keeps time, and connects again.
+
+It owns the link; the state is the core's, which ``LinkOwner`` guards. Nothing of the user's runs here.
+"""
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import trio
+from attrs import field, frozen
+
+from scaler_protocol import ErrorCode, Identity, Message, Role
+from scaler_trio.errors import AuthenticationFailed, ConnectionFailed, ConnectionLost, ScalerError
+from scaler_trio.net import Address, ConnectFailed, ConnectionClosed, Link, PeerRefused, dial
+from scaler_trio.serialization.identity import python_identity
+
+BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between attempts to connect again; the last one repeats, so that all are back within seconds."""
+
+ATTEMPT_S: Final = 5.0
+"""One attempt to connect again; a scheduler that takes longer for a handshake is as good as absent."""
+
+READS: Final = 16
+"""Reads after which other tasks of the loop get a turn, although more is there to read."""
+
+
+@frozen
+class Target:
+    """Where a client connects to, and as whom."""
+
+    address: Address
+    token: bytes | None = field(repr=False)
+    session: bytes
+    name: str
+    timeout_s: float  # for the first connection
+    reconnect_timeout_s: float
+
+
+class LinkOwner(Protocol):
+    """What the thread serves; each is called in the thread, none waits for anything but a short lock."""
+
+    def connected(self, link: Link, epoch: int) -> None: ...
+    def received(self, messages: Sequence[Message]) -> None: ...
+    def tick(self) -> None: ...
+    def next_deadline(self) -> float | None: ...
+    def disconnected(self, reason: str) -> None: ...
+    def stopping(self) -> None: ...
+    def failed(self, error: ScalerError) -> None: ...
+
+
+class LinkThread:
+    """The loop of one client; ``run`` is the thread's target."""
+
+    def __init__(self, owner: LinkOwner, target: Target) -> None:
+        self._owner = owner
+        self._target = target
+        self._epoch = 0
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._scope: trio.CancelScope | None = None
+        self._stopping = False
+        self._timer = trio.Event()
+        self._timer_at: float | None = None  # what the ticker waits for
+
+    def run(self) -> None:
+        """Connect and serve until ``stop``, or until the scheduler stays away too long."""
+        trio.run(self._main)
+
+    def stop(self) -> None:
+        """End the loop soon; any thread, any number of times."""
+        self._stopping = True
+        self._soon(self._cancel)
+
+    def forget(self) -> None:
+        """In a forked child: the loop is the parent's."""
+        self._token = None
+
+    def wake(self) -> None:
+        """Call ``tick`` soon, from any thread; several calls may become one."""
+        self._soon(self._owner.tick)
+
+    def rearm(self) -> None:
+        """The deadline may be nearer now; any thread."""
+        self._soon(self._set_timer)
+
+    def set_timer(self, deadline: float) -> None:
+        """The deadline is this now; only within the loop."""
+        if self._timer_at is None or deadline < self._timer_at:
+            self._timer.set()
+
+    def _set_timer(self) -> None:
+        self._timer.set()
+
+    def _cancel(self) -> None:
+        self._owner.stopping()
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def _soon(self, action: object) -> None:
+        token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(action, idempotent=True)  # type: ignore[arg-type]
+            except trio.RunFinishedError:
+                pass  # the loop has ended, and with it whatever this was for
+
+    # ----------------------------------------------------------------------------------------------------- the loop
+
+    async def _main(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as self._scope:
+            if self._stopping:
+                return
+            try:
+                link = await self._connect_first()
+                while True:
+                    reason = await self._serve(link)
+                    link = await self._connect_again(reason)
+            except ScalerError as error:
+                self._owner.failed(error)
+
+    async def _connect_first(self) -> Link:
+        """Try until the time is over: a scheduler that is just being started is no error."""
+        timeout_s = self._target.timeout_s
+        deadline = trio.current_time() + timeout_s
+        attempt = 0
+        while True:
+            try:
+                return await self._dial(max(0.1, deadline - trio.current_time()))
+            except ConnectFailed as error:
+                pause_s = BACK_OFF_S[min(attempt, 2)]
+                attempt += 1
+                if trio.current_time() + pause_s >= deadline:
+                    raise ConnectionFailed(f"{error} (tried for {timeout_s:g} s)") from error
+                await trio.sleep(pause_s)
+            except PeerRefused as error:
+                raise _refusal(error) from error
+
+    async def _connect_again(self, reason: str) -> Link:
+        lost_at = trio.current_time()
+        last: Exception | None = None
+        attempt = 0
+        timeout_s = self._target.reconnect_timeout_s
+        while (left_s := lost_at + timeout_s - trio.current_time()) > 0:
+            await trio.sleep(min(left_s, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]))
+            attempt += 1
+            left_s = lost_at + timeout_s - trio.current_time()
+            try:
+                return await self._dial(max(0.1, min(ATTEMPT_S, left_s)))
+            except ConnectFailed as error:
+                last = error
+            except PeerRefused as error:
+                if error.code is ErrorCode.AUTHENTICATION:
+                    raise _refusal(error) from error
+                last = error
+        raise ConnectionLost(
+            f"the scheduler at {self._target.address} is gone and did not come back within {timeout_s:g} s: {reason}"
+            + (f"; the last attempt to connect: {last}" if last else "")
+        )
+
+    async def _dial(self, timeout_s: float) -> Link:
+        target = self._target
+        identity = Identity(
+            role=Role.CLIENT,
+            session=target.session,
+            name=target.name,
+            nonce=secrets.token_bytes(32),
+            epoch=self._epoch,
+            python=python_identity(),
+        )
+        link = await dial(target.address, identity, token=target.token, expect=Role.SCHEDULER, timeout_s=timeout_s)
+        link.judges_silence = False  # user code may hold the GIL for minutes; the connection tells of a dead peer
+        return link
+
+    async def _serve(self, link: Link) -> str:
+        """Use a connection until it ends; why it did."""
+        peer = link.connection.peer
+        epoch = peer.epoch if peer is not None else 0
+        self._epoch = max(self._epoch, epoch)
+        self._owner.connected(link, epoch)
+        reason = "closed by this side"
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                nursery.start_soon(self._keep_time)
+                reason = await self._read(link)
+                nursery.cancel_scope.cancel()
+        finally:
+            link.close(reason)
+            self._owner.disconnected(reason)
+        return reason
+
+    async def _read(self, link: Link) -> str:
+        try:
+            while True:
+                for _ in range(READS):
+                    self._owner.received(await link.receive())
+                await trio.lowlevel.checkpoint()
+        except ConnectionClosed as error:
+            return str(error)
+
+    async def _keep_time(self) -> None:
+        """Call ``tick`` at the core's deadlines."""
+        while True:
+            self._timer = trio.Event()
+            self._timer_at = deadline = self._owner.next_deadline()
+            if deadline is None:
+                await self._timer.wait()
+                continue
+            with trio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
+                await self._timer.wait()
+            if scope.cancelled_caught:
+                self._owner.tick()
+
+
+def client_name() -> str:
+    """What the scheduler shows of this client."""
+    return f"client {os.getpid()} on {platform.node()}"[:200]
+
+
+def _refusal(error: PeerRefused) -> ConnectionFailed:
+    if error.code is ErrorCode.AUTHENTICATION:
+        return AuthenticationFailed(str(error))
+    return ConnectionFailed(str(error))

@@ -1,0 +1,364 @@
+"""A client's session, thread-safe: guards the core, sends what the core wants sent, gives results to their owners.
+
+The core is used by the threads that submit and by the link thread, under one lock that is held for microseconds and
+never while anything waits. That breaks the rule of one task per core on purpose: a lone call is written to the socket by
+the thread that makes it, which saves the wake-up of the loop. Owners get their results outside of the lock.
+"""
+
+import atexit
+import itertools
+import logging
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from scaler_protocol import LocalProtocolError, Message
+from scaler_protocol.fields import Row
+from scaler_protocol.messages import ArrayResults, TaskOptions
+from scaler_trio.client import effects as do
+from scaler_trio.client import events as ev
+from scaler_trio.client.callbacks import CallbackThread
+from scaler_trio.client.core import ClientCore
+from scaler_trio.client.future import ScalerFuture, _call_back, settle
+from scaler_trio.client.link_thread import LinkThread, Target, client_name
+from scaler_trio.client.objects import ClientObjects, Reader
+from scaler_trio.client.ranges import Range
+from scaler_trio.errors import ClientClosed, ConnectionFailed, ConnectionLost, ScalerError, TaskCancelled
+from scaler_trio.net import Address, Link
+
+BATCH_ROWS: Final = 256
+"""Calls that are collected before the calling thread sends them itself: about a millisecond of ``submit``."""
+
+CLOSE_S: Final = 2.0
+"""How long ``close`` waits for the link thread; it has nothing to do but to end."""
+
+NOTICES: Final = 10
+"""Notices of one message that are logged singly."""
+
+log = logging.getLogger("scaler_trio")
+
+
+class ArrayOwner(Protocol):
+    """Who gets the results of an array; called by the link thread or the thread that submits, and returns at once."""
+
+    def slice_done(self, message: ArrayResults, pieces: Sequence[Range]) -> None: ...
+    def progress(self, unsent_bytes: int) -> None: ...
+    def done(self) -> None: ...
+    def dropped(self, error: ScalerError) -> None: ...
+
+
+class GraphOwner(Protocol):
+    """Who gets the results of a graph."""
+
+    def nodes_done(self, rows: Sequence[Row]) -> None: ...
+    def dropped(self, error: ScalerError) -> None: ...
+
+
+class Session:
+    """One client's connection, from ``start`` to ``close``."""
+
+    def __init__(self, address: Address, token: bytes | None, *, timeout_s: float, reconnect_timeout_s: float) -> None:
+        identity = secrets.token_bytes(16)
+        self.address = address
+        self.token = token
+        self.numbers = itertools.count(1)
+        self.error: ScalerError | None = None  # why it is of no use any more
+        self._target = Target(address, token, identity, client_name(), timeout_s, reconnect_timeout_s)
+        self._lock = threading.Lock()
+        self._core = ClientCore()
+        self._link: Link | None = None
+        self._loop = LinkThread(self, self._target)
+        self._thread = threading.Thread(target=self._run, name=f"scaler client of {address}", daemon=True)
+        self._callbacks = CallbackThread(f"scaler callbacks of {address}", _call_back)
+        self._batch: deque[ev.TaskRow] = deque()  # submitted and not yet with the core
+        self._wake_asked = False
+        self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
+        self._known = threading.Event()
+        self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
+        self.source = self.objects = ClientObjects(self, identity)
+        _sessions.add(self)
+
+    def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ConnectionFailed: nobody answered in time, or not a scheduler, or it refused.
+        """
+        self._thread.start()
+        # The loop keeps to the time-out itself; what is added only guards against a loop that cannot run at all.
+        if not self._known.wait(self._target.timeout_s + 1.0):
+            self.close()
+            raise ConnectionFailed(
+                f"the scheduler at {self.address} accepted the connection and said nothing more within "
+                f"{self._target.timeout_s:g} s; it may be overloaded"
+            )
+        if self.error is not None:
+            raise self.error
+
+    # --------------------------------------------------------------------------------------------------- submitting
+
+    def submit(
+        self, function: ev.Function, payload: bytes, objects: tuple[bytes, ...], options: TaskOptions
+    ) -> ScalerFuture:
+        """Send a task, now if nothing is under way, else with those that follow within about a millisecond."""
+        number = next(self.numbers)
+        future = ScalerFuture(self, number)
+        batch = self._batch
+        batch.append((number, function, payload, objects, options, future))
+        if self._core.is_idle or len(batch) >= BATCH_ROWS:
+            self.flush()
+        elif not self._wake_asked:
+            self._wake_asked = True
+            self._loop.wake()
+        if self.error is not None:
+            raise self.error
+        return future
+
+    def flush(self) -> None:
+        """Hand over what was submitted, if anything is waiting for that."""
+        if self._batch:
+            self.handle(None)
+
+    def handle(self, event: ev.Event | None) -> None:
+        """Tell the core, after what was submitted before, and do what it wants done."""
+        lock = self._lock
+        with lock:
+            now = time.monotonic()
+            effects = self._take_batch(now) if self._batch else []
+            if self._releases:
+                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now)
+            if event is not None:
+                effects += self._core.handle(event, now)
+            later = self._send(effects) if effects else effects
+            deadline = self._core.next_deadline()
+        if deadline is not None:
+            if threading.current_thread() is self._thread:
+                self._loop.set_timer(deadline)
+            elif self._loop._timer_at is None or deadline < self._loop._timer_at:
+                self._loop.rearm()
+        if self._unwanted and self._core.is_idle:
+            self._loop.stop()
+        for effect in later:
+            _DELIVER[type(effect)](self, effect)
+
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Nobody wants these tasks any more."""
+        self.handle(ev.TasksCancelled(numbers))
+
+    def release(self, objects: Iterable[bytes]) -> None:
+        """These objects are not needed any more. May be called by a finalizer: takes no lock."""
+        objects = tuple(objects)
+        if objects and self.error is None:
+            self._releases.extend(objects)
+            self._loop.wake()
+
+    def reader(self) -> Reader:
+        """A source that remembers what was read."""
+        return Reader(self.objects)
+
+    def call_back(self, calls: Iterable[tuple[Callable[[Any], object], Any]]) -> None:
+        """Run callbacks on their thread."""
+        self._callbacks.put(calls)
+
+    def check_usable(self) -> None:
+        """Raise if nothing can be submitted.
+
+        Raises:
+            ScalerError: why.
+        """
+        if self.error is not None:
+            raise self.error
+
+    # ------------------------------------------------------------------------------------------------------ closing
+
+    def close(self) -> None:
+        """Say goodbye, cancel what is unfinished, end the thread. Idempotent; any thread."""
+        if self.error is None or isinstance(self.error, ConnectionLost):
+            self._end(ClientClosed("the client was closed"))
+        self._loop.stop()
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSE_S)
+        self.objects.close()
+        self._callbacks.stop()
+
+    def clear(self) -> None:
+        """Cancel everything unfinished, release everything stored."""
+        self.check_usable()
+        self.objects.forget()
+        self.handle(ev.Cleared())
+
+    def submit_graph(
+        self, number: int, nodes: tuple[ev.NodeRow, ...], targets: tuple[int, ...], owner: GraphOwner
+    ) -> None:
+        """Send a graph."""
+        self.handle(ev.GraphSubmitted(number, nodes, targets, owner, self._outbox_bytes()))
+
+    def stop_when_idle(self) -> None:
+        """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
+        self._unwanted = True
+        self._loop.wake()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the connection belongs to the parent, and its threads do not exist here."""
+        self.error = ClientClosed(
+            f"this client belongs to process {self._pid}, and this is process {os.getpid()}, forked from it; "
+            "make a new Client here"
+        )
+        self._loop.forget()
+        self._lock = threading.Lock()  # it may have been held by a thread that does not exist here
+        if self._link is not None:
+            self._link.stream.close()
+
+    _pid = os.getpid()
+
+    def _end(self, error: ScalerError) -> None:
+        self.error = error
+        self.handle(ev.Abandoned())
+
+    # --------------------------------------------------------------------------------------------- the link's owner
+
+    def connected(self, link: Link, epoch: int) -> None:
+        self._link = link
+        self.handle(ev.Connected(epoch))
+
+    def received(self, messages: Sequence[Message]) -> None:
+        self.handle(ev.Received(messages, self._outbox_bytes()))
+
+    def tick(self) -> None:
+        self._wake_asked = False  # before the batch is taken: who comes later asks again
+        self.handle(ev.Tick(self._outbox_bytes()))
+
+    def next_deadline(self) -> float | None:
+        with self._lock:
+            return self._core.next_deadline()
+
+    def disconnected(self, reason: str) -> None:
+        self._link = None
+        if self.error is None:
+            log.debug("%s", reason)
+            self.handle(ev.Disconnected(reason))
+
+    def stopping(self) -> None:
+        if self.error is None:
+            self._end(ClientClosed("the client was dropped"))
+
+    def failed(self, error: ScalerError) -> None:
+        if self.error is None:
+            self._end(error)
+        self._known.set()
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except BaseException as error:
+            self.failed(ConnectionLost(f"the client's own loop failed: {type(error).__name__}: {error}"))
+            raise
+        finally:
+            if self.error is None:  # stopped by the garbage collector or the interpreter's end
+                self.error = ClientClosed("the client was dropped")
+                self.objects.close()
+                self._callbacks.stop()
+
+    def _outbox_bytes(self) -> int:
+        link = self._link
+        return link.outbox_bytes if link is not None else 0
+
+    def _take_batch(self, now: float) -> list[do.Effect]:
+        """Called with the lock held."""
+        batch = self._batch
+        rows = [batch.popleft() for _ in range(len(batch))]
+        return self._core.handle(ev.Submitted(rows, self._outbox_bytes()), now)
+
+    def _take_releases(self) -> list[bytes]:
+        releases = self._releases
+        return [releases.popleft() for _ in range(len(releases))]
+
+    def _send(self, effects: list[do.Effect]) -> list[do.Effect]:
+        """Send in the core's order, with the lock held; returns what is to be delivered without it."""
+        later = []
+        for effect in effects:
+            if type(effect) is do.Send:
+                link = self._link
+                if link is not None:
+                    try:
+                        link.send(*effect.messages)
+                    except LocalProtocolError:
+                        if link.connection.is_open:
+                            raise
+                        # It is ending; the reader will say so, and what was not sent is sent on the next connection.
+            else:
+                later.append(effect)
+        return later
+
+    def _tasks_done(self, effect: do.TasksDone) -> None:
+        settle(effect.results)
+
+    def _nodes_done(self, effect: do.NodesDone) -> None:
+        effect.owner.nodes_done(effect.rows)
+
+    def _slice_done(self, effect: do.SliceDone) -> None:
+        effect.owner.slice_done(effect.message, effect.pieces)
+
+    def _array_progress(self, effect: do.ArrayProgress) -> None:
+        effect.owner.progress(effect.unsent_bytes)
+
+    def _array_done(self, effect: do.ArrayDone) -> None:
+        effect.owner.done()
+
+    def _dropped(self, effect: do.Dropped) -> None:
+        error = self.error or TaskCancelled("the task was cancelled by clear()")
+        if isinstance(error, ClientClosed):
+            error = TaskCancelled(f"{error} before the task was done")
+        for owner in effect.owners:
+            owner.dropped(error)
+
+    def _set_known(self, effect: do.Known) -> None:
+        self.objects.set_address(effect.object_address)
+        self._known.set()
+
+    def _noticed(self, effect: do.Noticed) -> None:
+        for task, row, _, text in effect.rows[:NOTICES]:
+            log.warning("task %d, item %d: %s", task, row, text)
+        if len(effect.rows) > NOTICES:
+            log.warning("… and %d more", len(effect.rows) - NOTICES)
+
+    def _violated(self, effect: do.Violated) -> None:
+        self._end(ConnectionLost(f"the scheduler at {self.address} broke the protocol: {effect.reason}"))
+        self._loop.stop()
+
+
+_DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
+    do.TasksDone: Session._tasks_done,
+    do.NodesDone: Session._nodes_done,
+    do.SliceDone: Session._slice_done,
+    do.ArrayProgress: Session._array_progress,
+    do.ArrayDone: Session._array_done,
+    do.Dropped: Session._dropped,
+    do.Known: Session._set_known,
+    do.Noticed: Session._noticed,
+    do.Violated: Session._violated,
+}
+
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        session.forget_after_fork()
+
+
+def close_all() -> None:
+    """Close every session: at the end of the interpreter, so that schedulers need no grace period to find out."""
+    for session in list(_sessions):
+        session.close()
+
+
+atexit.register(close_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,93 @@
+"""The services that a launcher runs: what each is told, and how it is run in a process of its own."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import trio
+from attrs import field, frozen
+
+from scaler_trio.net import Listener
+from scaler_trio.objects.server import ObjectServerSettings, serve_objects
+from scaler_trio.scheduler.server import serve_scheduler
+from scaler_trio.scheduler.settings import SchedulerSettings
+from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.settings import WorkerSettings
+
+log = logging.getLogger("scaler_trio.service")
+
+
+@frozen
+class Service:
+    """One process to run."""
+
+    name: str
+    """For people, and unique within a launcher."""
+
+    title: str
+    """What ``ps`` shows."""
+
+    settings: SchedulerSettings | ObjectServerSettings | WorkerSettings = field(repr=False)
+    listener: Listener | None = field(default=None, repr=False)
+    """Bound sockets, for a service that listens: peers may connect before it runs."""
+
+    restart: bool = False
+    """Whether another one takes its place when it dies; otherwise its end is the end of all."""
+
+
+def main_of(service: Service) -> Callable[[], Awaitable[None]]:
+    """What the service's process runs."""
+    settings = service.settings
+    if isinstance(settings, SchedulerSettings):
+        return partial(serve_scheduler, settings, listener=service.listener)
+    if isinstance(settings, ObjectServerSettings):
+        return partial(serve_objects, settings, listener=service.listener)
+    return partial(run_worker, settings)
+
+
+def run_service(main: Callable[[], Awaitable[Any]]) -> int:
+    """Run one service in this process until it ends or is told to by SIGTERM or SIGINT; its exit code.
+
+    Failures are logged with one sentence, and with a traceback where they are our own fault.
+    """
+    try:
+        trio.run(_until_signalled, main)
+    except (OSError, ValueError) as error:
+        log.error("%s", error)
+        return 1
+    except Exception as error:
+        if type(error).__module__.startswith("scaler_trio.net"):
+            log.error("%s", error)
+        else:
+            log.exception("the service failed")
+        return 1
+    return 0
+
+
+async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def watch(task_status: trio.TaskStatus[None]) -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                task_status.started()
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+        await nursery.start(watch)
+        await main()
+        nursery.cancel_scope.cancel()
+
+
+def configure_logging(level: str) -> None:
+    """Lines on standard error, for a process that is a service."""
+    name = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("-c", "") else "scaler"
+    logging.basicConfig(
+        level=level.upper(),
+        format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )

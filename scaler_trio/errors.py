@@ -1,0 +1,62 @@
+"""The exceptions that users meet; ``ScalerError`` is above them all.
+
+What a task itself raised is raised as it is, with its remote traceback as cause; nothing here wraps it.
+"""
+
+from concurrent.futures import CancelledError
+
+
+class ScalerError(Exception):
+    """Something about scaler-trio, not about the user's function; raised only as one of its subclasses."""
+
+
+class ConnectionFailed(ScalerError):
+    """The first connection of a client did not come about; the text names the address and what to check."""
+
+
+class AuthenticationFailed(ConnectionFailed):
+    """The scheduler is there, but this client has no token, or another one than the scheduler."""
+
+
+class ConnectionLost(ScalerError):
+    """The connection ended and did not come back within ``reconnect_timeout``. What was unfinished fails with this."""
+
+
+class ClientClosed(ScalerError):
+    """The client was closed, or belongs to another process (a client does not survive a fork)."""
+
+
+class TaskError(ScalerError):
+    """A task could not be run to its end, through no exception of its own; raised only as one of its subclasses."""
+
+
+class ProcessorDiedError(TaskError):
+    """The process that ran the task died, up to the task's crash limit; the text has signal and last output."""
+
+
+class NoWorkerError(TaskError):
+    """No connected or obtainable worker fits the task; the text says what it needs and what there is."""
+
+
+class DependencyFailed(TaskError):
+    """A node of the graph that this one needs failed; ``__cause__`` has that node's own error where it is known."""
+
+
+class TaskTimeout(TaskError):
+    """The task ran longer than its ``timeout`` option. Waiting too short for a result is a ``TimeoutError`` instead."""
+
+
+class ObjectLost(TaskError):
+    """A stored object that the task or the result needs is gone and cannot be made again."""
+
+
+class ObjectStorageFailed(ScalerError):
+    """A large value could not be stored: no room, or no object storage server; the text says which."""
+
+
+class TaskCancelled(ScalerError, CancelledError):
+    """The task was cancelled, by ``cancel``, by ``clear``, or because its client was closed."""
+
+
+class GraphError(ScalerError, ValueError):
+    """The graph is not one: a cycle, an unknown name; the text shows the path to the culprit."""

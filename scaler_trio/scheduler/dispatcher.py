@@ -1,0 +1,75 @@
+"""The actor that owns the core: events in, effects out, in the task step of whoever brings the event."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+from scaler_protocol import ErrorCode, LocalProtocolError, Message
+
+from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
+from scaler_trio.scheduler.core import Event, PeerLost, SchedulerCore
+from scaler_trio.scheduler.effects import Effects
+from scaler_trio.scheduler.object_keeper import KeepObjects
+
+
+class Peer(Protocol):
+    """A connected session, as the dispatcher sees it; it never makes the dispatcher wait."""
+
+    def send(self, *messages: Message) -> None:
+        """Write or queue."""
+        ...
+
+    def close(self, reason: str, code: ErrorCode, *, by_us: bool) -> object:
+        """End the connection at once."""
+        ...
+
+
+class Dispatcher(ReactiveActor[Event]):
+    """The only writer of task state. It never waits for a peer."""
+
+    def __init__(self, core: SchedulerCore, keeper: ActorRef[KeepObjects] | None) -> None:
+        self.core = core
+        self._keeper = keeper
+        self._peers: dict[bytes, Peer] = {}
+
+    def attach(self, session: bytes, peer: Peer) -> Peer | None:
+        """Take up the connection of a session; the one that it supersedes, if there is one."""
+        before = self._peers.get(session)
+        self._peers[session] = peer
+        return before
+
+    def detach(self, session: bytes, peer: Peer, *, on_purpose: bool) -> None:
+        """The connection ended. One that was superseded is nobody's loss."""
+        if self._peers.get(session) is peer:
+            del self._peers[session]
+            self.ref.tell_nowait(PeerLost(session, on_purpose))
+
+    def react(self, batch: Sequence[Event]) -> None:
+        now = trio.current_time()
+        for event in batch:
+            self._carry_out(self.core.handle(event, now))
+
+    def next_deadline(self) -> float | None:
+        return self.core.next_deadline()
+
+    def on_deadline(self, now: float) -> None:
+        self._carry_out(self.core.on_deadline(now))
+
+    def _carry_out(self, effects: Effects) -> None:
+        for session, messages in effects.sends.items():
+            peer = self._peers.get(session)
+            if peer is None:
+                continue
+            try:
+                peer.send(*messages)
+            except LocalProtocolError as error:
+                peer.close(f"a message for it is over the limits: {error}", ErrorCode.INTERNAL, by_us=True)
+        for close in effects.closes:
+            peer = self._peers.get(close.session)
+            if peer is not None:
+                peer.close(close.text, close.code, by_us=True)
+        if self._keeper is not None and (effects.adopt or effects.delete):
+            try:
+                self._keeper.tell_nowait(KeepObjects(tuple(effects.adopt), tuple(effects.delete)))
+            except (ActorStopped, MailboxFull):
+                pass  # the tree is stopping: the server sees our connection end and waits for the next scheduler

@@ -1,0 +1,35 @@
+"""What the core wants done: messages to peers, connections to close, objects to keep or delete."""
+
+from attrs import define, field, frozen
+
+from scaler_protocol import ErrorCode, Message
+
+
+@frozen
+class Close:
+    """Close this session; the peer is told why."""
+
+    session: bytes
+    code: ErrorCode
+    text: str
+
+
+@define
+class Effects:
+    """Filled by the core during one ``handle``, taken and carried out by the shell after it."""
+
+    sends: dict[bytes, list[Message]] = field(factory=dict)
+    closes: list[Close] = field(factory=list)
+    adopt: list[bytes] = field(factory=list)
+    delete: list[bytes] = field(factory=list)
+
+    def send(self, session: bytes, message: Message) -> None:
+        """Queue a message to one peer; messages to one peer keep their order."""
+        queue = self.sends.get(session)
+        if queue is None:
+            self.sends[session] = [message]
+        else:
+            queue.append(message)
+
+    def __bool__(self) -> bool:
+        return bool(self.sends or self.closes or self.adopt or self.delete)

@@ -1,0 +1,30 @@
+"""What a scheduler is told when it starts."""
+
+from attrs import field, frozen
+
+from scaler_trio.net import Address
+from scaler_trio.scheduler.tuning import Tuning
+
+
+@frozen
+class SchedulerSettings:
+    """Validated once, at the edge."""
+
+    address: Address
+    """Where to listen; port 0 takes a free one."""
+
+    token: bytes | None = field(repr=False)
+    """The secret that every peer must know; None admits everybody who can connect."""
+
+    object_storage_address: Address | None = None
+    """Where the object storage server listens; without one, values over 64 KiB cannot travel."""
+
+    advertised_object_storage_address: Address | None = None
+    """What clients and workers are told instead, where they see it under another address."""
+
+    name: str = "scheduler"
+    heartbeat_s: float = 2.0
+    worker_timeout_s: float = 10.0
+    """Silence after which a worker counts as lost."""
+
+    tuning: Tuning = field(factory=Tuning)

@@ -1,0 +1,105 @@
+"""Placeholders inside arguments, and the context in which they are dumped and resolved.
+
+They reduce to a call of a module-level function that looks into the context of the running thread: pickle's own
+``persistent_id`` would cost a Python call for every object in every argument.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from scaler_protocol import Buffer
+
+
+class Sink(Protocol):
+    """Where large values are written while something is dumped."""
+
+    def write(self, parts: Sequence[Buffer], size_bytes: int, value: object) -> bytes:
+        """Store an object made of ``parts``, the pickle of ``value``; its id.
+
+        A sink that knows that it has stored this very value may answer with the object that it has.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Where stored objects are read while something is loaded."""
+
+    def read(self, object_id: bytes) -> memoryview:
+        """The whole object, writable without anybody else seeing it."""
+        ...
+
+
+class _Context(threading.local):
+    """What the dump or load that this thread is in refers to."""
+
+    def __init__(self) -> None:
+        self.named: list[bytes] | None = None  # ids named by the running dump; None = no dump is running
+        self.keep_references = False  # whether references stay references (results) or become values (arguments)
+        self.source: Source | None = None
+        self.inputs: Sequence[Buffer] = ()
+        self.resolved: dict[bytes, Any] = {}  # one mapping per object per load
+        self.load_value: Callable[[memoryview], Any] | None = None
+        self.load_input: Callable[[Buffer], Any] | None = None
+
+
+context = _Context()
+
+
+@frozen
+class ObjectReference:
+    """A value that was sent once (``client.send_object``) and may be used as, or inside, any argument.
+
+    A task receives the value itself, in a copy of its own.
+    """
+
+    object_id: bytes
+    size_bytes: int
+    name: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if context.named is not None:
+            context.named.append(self.object_id)
+            if not context.keep_references:
+                return _stored, (self.object_id,)
+        return ObjectReference, (self.object_id, self.size_bytes, self.name)
+
+
+@frozen
+class Stored:
+    """An argument that was too large for its row: loads as its value."""
+
+    object_id: bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if context.named is not None:
+            context.named.append(self.object_id)
+        return _stored, (self.object_id,)
+
+
+@frozen
+class Input:
+    """The result of another node of the graph: loads as the value of the task's ``index``-th input."""
+
+    index: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _input, (self.index,)
+
+
+def _stored(object_id: bytes) -> Any:
+    if object_id in context.resolved:
+        return context.resolved[object_id]
+    if context.source is None or context.load_value is None:
+        raise RuntimeError("a payload that names a stored object was unpickled outside a task or client")
+    value = context.load_value(context.source.read(object_id))
+    context.resolved[object_id] = value
+    return value
+
+
+def _input(index: int) -> Any:
+    if context.load_input is None:
+        raise RuntimeError("a graph node's payload was unpickled outside a task")
+    return context.load_input(context.inputs[index])

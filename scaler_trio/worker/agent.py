@@ -1,0 +1,366 @@
+"""The agent: a Trio shell around WorkerCore, with one template, some processors, and a connection to the scheduler."""
+
+import os
+import signal
+from collections import deque
+from typing import Any, Final
+
+import trio
+
+from scaler_protocol import Identity, Role
+from scaler_protocol import messages as m
+from scaler_protocol.limits import MIB
+from scaler_trio.net import ConnectionClosed, Link
+from scaler_trio.serialization.identity import python_identity
+from scaler_trio.worker import channel, obituary
+from scaler_trio.worker import events as e
+from scaler_trio.worker.core import Offer, WorkerCore
+from scaler_trio.worker.errors import PeerFault, WorkerFailed
+from scaler_trio.worker.output import Forwarder
+from scaler_trio.worker.processor import INTERRUPT
+from scaler_trio.worker.processor_handle import ProcessorHandle
+from scaler_trio.worker.session import keep_connected
+from scaler_trio.worker.settings import WorkerSettings
+from scaler_trio.worker.status import StatusMeter
+from scaler_trio.worker.template_handle import TemplateHandle
+
+POLL_S: Final = 0.020
+"""How often busy processors are looked at unasked: how old a result may get while user code holds the GIL."""
+
+OUTBOX_BYTES: Final = 4 * MIB
+"""Results that the scheduler has not read; beyond it the rings fill, then processors wait. Half of a link's limit."""
+
+FAREWELL_S: Final = 1.0
+"""What the last results and the goodbye may take."""
+
+
+class Agent:
+    """One worker. ``run`` it once."""
+
+    def __init__(self, settings: WorkerSettings, template: TemplateHandle | None = None) -> None:
+        self.settings = settings
+        self.session = os.urandom(16)
+        self.core = WorkerCore(Offer(settings.slots, settings.capabilities, settings.manager, settings.latency_s))
+        self.processors: dict[int, ProcessorHandle] = {}  # by slot
+        self._template = template
+        self._last_number = 0  # processors are numbered through, so that late news of one does not meet its successor
+        self._forwarders = (Forwarder(1), Forwarder(2))
+        self._meter = StatusMeter()
+        self._link: Link | None = None
+        self._outgoing: list[Any] = []
+        self._resend: deque[Any] = deque()
+        self._more_to_resend = trio.Event()
+        self._untruncated: dict[int, int] = {}  # slot to item: recalls that found the page locked
+        self._alarm: trio.Event | None = None  # set while the time keeper has nothing to do
+        self._alarm_at: float | None = None
+        self._nursery: trio.Nursery | None = None
+        self._failure: WorkerFailed | None = None
+        self._is_leaving = False
+
+    async def run(self) -> None:
+        """Work until the scheduler, ``drain``, or a failure ends it; then nothing of it is left.
+
+        Raises:
+            WorkerFailed: no scheduler was found, or it refused for good, or processors do not start.
+
+        Cancellation: kills the processors.
+        """
+        if self._template is None:
+            self._template = TemplateHandle.begin(self.settings)
+        try:
+            async with trio.open_nursery() as self._nursery:
+                for forwarder in self._forwarders:
+                    self._nursery.start_soon(forwarder.run)
+                self._nursery.start_soon(self._hear_template, self._template)
+                self._nursery.start_soon(self._keep_time)
+                self.apply(e.Tick())
+                try:
+                    await keep_connected(self)
+                except WorkerFailed as error:
+                    self._fail(error)
+                self._nursery.cancel_scope.cancel()
+        finally:
+            for processor in self.processors.values():
+                processor.close()  # an idle one ends by itself
+            with trio.CancelScope(shield=True):  # bounded by the template's own limits
+                await self._template.stop()
+                with trio.move_on_after(FAREWELL_S):
+                    for forwarder in self._forwarders:
+                        await forwarder.flush()
+        if self._failure is not None:
+            raise self._failure
+
+    def drain(self, grace_s: float) -> None:
+        """Take no more, finish what runs within ``grace_s``, then leave; again with less to hurry up."""
+        self.apply(m.Drain(grace_s))
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has done what it came for."""
+        return self._is_leaving
+
+    def identity(self) -> Identity:
+        """For one connection."""
+        return Identity(
+            Role.WORKER, self.session, self.settings.name, os.urandom(32), self.core.epoch, python_identity()
+        )
+
+    # ------------------------------------------------------------------------------------------------- event, effect
+
+    def apply(self, *events: e.Event) -> None:
+        """Hand events to the core and do what it says, all in this step; one write for each peer."""
+        queue = deque(events)
+        now = trio.current_time()
+        try:
+            while queue:
+                for effect in self.core.handle(queue.popleft(), now):
+                    self._perform(effect, queue)
+        finally:
+            self._flush()
+        if self._alarm is not None and (self.core.running or self.core.next_deadline() != self._alarm_at):
+            self._alarm.set()
+
+    def _perform(self, effect: Any, queue: deque[e.Event]) -> None:
+        kind = type(effect)
+        if kind is e.Send:
+            self._outgoing.append(effect.message)
+        elif kind is e.Feed:
+            self.processors[effect.slot].feed(effect)
+        elif kind is e.Truncate:
+            self._truncate(effect.slot, effect.item, queue)
+        elif kind is e.Start:
+            self._start(effect.slot)
+        elif kind is e.Interrupt:
+            processor = self.processors[effect.slot]
+            processor.aim(effect.item)
+            self._signal(processor, INTERRUPT)
+        elif kind is e.Kill:
+            self._signal(self.processors[effect.slot], signal.SIGKILL)
+        elif kind is e.Resend:
+            self._resend.extend(effect.messages)
+            self._more_to_resend.set()
+        elif kind is e.Configure:
+            for processor in self.processors.values():
+                self._configure(processor)
+        elif kind is e.Leave:
+            self._leave()
+        elif kind is e.Fail:
+            self._fail(WorkerFailed(f"worker {self.settings.name!r}: {effect.text}"))
+        else:
+            raise AssertionError(f"unknown effect {effect!r}")
+
+    def _truncate(self, slot: int, item: int, queue: deque[e.Event]) -> None:
+        processor = self.processors[slot]
+        limit = processor.truncate(item)
+        if limit is None:
+            self._untruncated[slot] = item
+            return
+        self._untruncated.pop(slot, None)
+        queue.appendleft(e.Truncated(slot, limit))
+        queue.appendleft(processor.look())
+
+    def _signal(self, processor: ProcessorHandle, which: signal.Signals) -> None:
+        assert self._template is not None
+        self._template.signal(processor.number, which)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing and self._link is not None:
+            self._link.send(*outgoing)
+        for processor in self.processors.values():
+            processor.flush()
+
+    def _leave(self) -> None:
+        self._is_leaving = True
+        if self._link is None:
+            self._end()
+            return
+        self._outgoing.append(m.Goodbye("the worker is done"))
+        assert self._nursery is not None
+        self._nursery.start_soon(self._say_goodbye, self._link)
+
+    async def _say_goodbye(self, link: Link) -> None:
+        with trio.move_on_after(FAREWELL_S):
+            await link.drain()
+        link.close("this worker is done")
+        self._end()
+
+    def _fail(self, error: WorkerFailed) -> None:
+        self._failure = self._failure or error
+        self._is_leaving = True
+        self._end()
+
+    def _end(self) -> None:
+        assert self._nursery is not None
+        self._nursery.cancel_scope.cancel()
+
+    # ---------------------------------------------------------------------------------------------- the scheduler
+
+    async def serve(self, link: Link) -> None:
+        """One connection, from its handshake to its end."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                nursery.start_soon(self._send_again, link)
+                nursery.start_soon(self._report_status, link)
+                self._link = link
+                self.apply(e.Connected())
+                try:
+                    while True:
+                        self.apply(*await link.receive())
+                except PeerFault as error:
+                    link.close(str(error), by_us=True)
+                except ConnectionClosed:
+                    pass  # the link remembers why
+                nursery.cancel_scope.cancel()
+        finally:
+            self._link = None
+            link.close("the worker ended")
+            self._resend.clear()
+            self.apply(e.Disconnected())
+
+    async def _send_again(self, link: Link) -> None:
+        while True:
+            self._more_to_resend = trio.Event()
+            while self._resend:
+                if link.outbox_bytes > OUTBOX_BYTES:
+                    await link.drain()
+                link.send(self._resend.popleft())
+            await self._more_to_resend.wait()
+
+    async def _report_status(self, link: Link) -> None:
+        while True:
+            await trio.sleep(link.connection.timing.heartbeat_s)
+            pids = [processor.pid for processor in self.processors.values() if processor.pid]
+            cpu_percent, memory_bytes = self._meter.measure([os.getpid(), *pids], trio.current_time())
+            link.send(m.WorkerStatus(self.core.queued_rows, self.core.running, cpu_percent, memory_bytes))
+
+    # ---------------------------------------------------------------------------------------------- the processors
+
+    def _start(self, slot: int) -> None:
+        assert self._template is not None
+        assert self._nursery is not None
+        self._last_number += 1
+        processor = ProcessorHandle(self._last_number, slot, self._forwarders)
+        self.processors[slot] = processor
+        processor.start(self._template)
+        self._nursery.start_soon(self._serve_processor, processor)
+
+    async def _serve_processor(self, processor: ProcessorHandle) -> None:
+        with processor.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(processor.write)
+                nursery.start_soon(processor.output.run)
+                await self._hear_processor(processor)
+
+    async def _hear_processor(self, processor: ProcessorHandle) -> None:
+        sock = processor.socket
+        while True:
+            try:
+                data = sock.recv(4096)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                # It is ending, or user code has closed its descriptors: it is of no use any more. How it ended, the
+                # template tells; one that has begun to exit does so with its own status.
+                self._signal(processor, signal.SIGKILL)
+                return
+            if not processor.is_ready and channel.READY in data:
+                processor.is_ready = True
+                self._configure(processor)
+                self.apply(e.SlotReady(processor.slot))
+            if self._may_look:
+                self.apply(processor.look())
+
+    @property
+    def _may_look(self) -> bool:
+        return self._link is None or self._link.outbox_bytes <= OUTBOX_BYTES
+
+    def _configure(self, processor: ProcessorHandle) -> None:
+        if processor.is_ready:
+            # A session of its own for each start: what a dead one has written goes with it.
+            settings = {
+                "address": self.settings.object_address or self.core.object_address,
+                "token": self.settings.token,
+                "session": self.session[:8] + processor.number.to_bytes(8, "big"),
+                "access": self.settings.object_access,
+            }
+            processor.send(channel.configure(settings))
+            processor.flush()
+
+    async def _hear_template(self, template: TemplateHandle) -> None:
+        while notices := await template.notices():
+            for notice in notices:
+                self._on_notice(notice)
+        if not self._is_leaving:
+            self._fail(WorkerFailed(f"worker {self.settings.name!r}: its template process ended; was it killed?"))
+
+    def _on_notice(self, notice: dict[str, Any]) -> None:
+        if "exited" in notice:
+            self._on_death(notice)
+        elif "started" in notice:
+            for processor in self.processors.values():
+                if processor.number == notice["started"]:
+                    processor.pid = notice["pid"]
+        elif "failed" in notice:
+            self._fail(WorkerFailed(f"worker {self.settings.name!r}: {notice['failed']}"))
+        elif "warning" in notice:
+            self._forwarders[1].put(f"scaler_worker {self.settings.name}: {notice['warning']}\n".encode())
+
+    def _on_death(self, notice: dict[str, Any]) -> None:
+        processor = next((p for p in self.processors.values() if p.number == notice["exited"]), None)
+        if processor is None:
+            return
+        progress = processor.look()
+        text = obituary.write(notice, processor.pid, self.settings.name, processor.output.tail())
+        self._untruncated.pop(processor.slot, None)
+        del self.processors[processor.slot]
+        processor.close()
+        self.apply(progress, e.SlotDied(processor.slot, progress.running, text))
+
+    # ---------------------------------------------------------------------------------------------------------- time
+
+    async def _keep_time(self) -> None:
+        while True:
+            if not self.core.running and not self._untruncated:
+                self._alarm = trio.Event()
+                self._alarm_at = self.core.next_deadline()
+                with trio.CancelScope() as scope:
+                    if self._alarm_at is not None:
+                        scope.deadline = self._alarm_at
+                    await self._alarm.wait()
+                self._alarm = None
+            await trio.sleep(POLL_S)
+            self._look_around()
+
+    def _look_around(self) -> None:
+        for slot, item in list(self._untruncated.items()):
+            queue: deque[e.Event] = deque()
+            self._truncate(slot, item, queue)
+            self.apply(*queue)
+        deadline = self.core.next_deadline()
+        is_due = deadline is not None and deadline <= trio.current_time()
+        if self._may_look or is_due:
+            self.apply(*[p.look() for p in self.processors.values() if p.is_ready])
+        if is_due:
+            self.apply(e.Tick())
+
+
+async def run_worker(settings: WorkerSettings, template: TemplateHandle | None = None) -> None:
+    """Run a worker until its scheduler or a cancellation ends it.
+
+    Args:
+        settings: what it is told.
+        template: one that is there already, owned by this call from now on; else one is forked if this process has
+            no other threads, else spawned.
+
+    Raises:
+        WorkerFailed: it cannot go on; the text says why.
+        AddressError: the scheduler's address is none.
+
+    Cancellation: kills the processors, so that no process is left; up to a few seconds.
+    """
+    await Agent(settings, template).run()

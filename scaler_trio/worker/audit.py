@@ -1,0 +1,99 @@
+"""What must always be true of a worker core, and what it declares to a scheduler that it connects to."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from scaler_protocol.fields import Row as WireRow
+from scaler_trio.worker.errors import InternalError
+from scaler_trio.worker.ranges import Range, merge
+from scaler_trio.worker.records import Attempt
+
+if TYPE_CHECKING:
+    from scaler_trio.worker.core import WorkerCore
+
+HELD_ROWS = 1 << 18
+"""Rows that a held-set may have, by its message's limit. What does not fit, the scheduler has run elsewhere."""
+
+
+def held_ranges(core: "WorkerCore") -> tuple[tuple[WireRow, ...], tuple[WireRow, ...]]:
+    """Rows of ``WorkerHeld``: what is queued or running here, and what is finished and not settled."""
+    unfinished: list[WireRow] = []
+    finished: list[WireRow] = []
+    places = _places(core)
+    for attempt in core.attempts.values():
+        if attempt.is_dropped:
+            continue
+        crashed = [(crash.row, crash.row + 1) for crash in attempt.crashes]
+        for ranges, crashes, rows in (
+            (places.get(attempt, []), 0, unfinished),
+            (crashed, sum([crash.charged for crash in attempt.crashes]) and 1, unfinished),
+            ([(kept.lo, kept.hi) for kept in attempt.kept], 0, finished),
+        ):
+            rows += [
+                (attempt.epoch, attempt.number, attempt.client, attempt.task, lo, hi, crashes)
+                for lo, hi in merge(ranges)
+            ]
+    return tuple(unfinished[:HELD_ROWS]), tuple(finished[:HELD_ROWS])
+
+
+def check_core(core: "WorkerCore") -> None:
+    """Raises InternalError, naming the first contradiction."""
+    places = _places(core)
+    for attempt, ranges in places.items():
+        rows = sum([hi - lo for lo, hi in ranges])
+        _must(rows == sum([hi - lo for lo, hi in merge(ranges)]), f"{attempt}: rows are in two places: {ranges}")
+        _must(core.attempts.get((attempt.epoch, attempt.number)) is attempt, f"{attempt} is queued or fed, and unknown")
+        finished = merge([(kept.lo, kept.hi) for kept in attempt.kept])
+        both = merge([*ranges, *finished])
+        total = rows + sum([hi - lo for lo, hi in finished])
+        _must(total == sum([hi - lo for lo, hi in both]), f"{attempt}: rows are unfinished and finished")
+    users: Counter[int] = Counter()
+    for attempt in core.attempts.values():
+        rows = sum([hi - lo for lo, hi in places.get(attempt, [])])
+        _must(attempt.open == rows + len(attempt.crashes), f"{attempt}: {attempt.open} open rows, found {rows}")
+        _must(bool(attempt.open or attempt.kept), f"{attempt} has ended and is still known")
+        _must(
+            (attempt.work is None) == (attempt.open == 0), f"{attempt}: its rows' payload outlives them, or died first"
+        )
+        _must(not attempt.crashes or not core.is_known, f"{attempt}: a crash that was not told")
+        _must(
+            attempt.withheld == sum([attempt in w.wanted for w in core.withdrawals]),
+            f"{attempt} is withheld for nothing",
+        )
+        users[attempt.function.key] += attempt.work is not None
+    for attempt in core.attempts.values():
+        function = attempt.function
+        _must(function.attempts == users[function.key], f"{function.name}: {function.attempts} attempts use it")
+    kept = [kept for attempt in core.attempts.values() for kept in attempt.kept]
+    _must(core.kept_bytes == sum([one.size_bytes for one in kept]), "kept bytes are miscounted")
+    _must(core.kept_results == len(kept), "kept results are miscounted")
+    _must(core.queued_rows == sum([piece.hi - piece.lo for piece in core.queue]), "queued rows are miscounted")
+    _must(all(withdrawal.waiting for withdrawal in core.withdrawals), "a withdrawal waits for nothing")
+    for slot in core.slots:
+        who = f"slot {slot.number}"
+        _must(slot.done <= slot.claimed <= slot.limit, f"{who}: {slot.done}, {slot.claimed}, {slot.limit}")
+        at = slot.done
+        for fed in slot.fed:
+            _must(fed.first == at and fed.lo < fed.hi, f"{who}: a part at {fed.first}, expected {at}")
+            at += fed.hi - fed.lo
+        _must(at == slot.limit, f"{who}: parts up to {at}, limit {slot.limit}")
+        _must(slot.ahead_ns == sum([(f.hi - f.lo) * f.row_ns for f in slot.fed]), f"{who}: time ahead is miscounted")
+        _must(slot.ahead_bytes == sum([(f.hi - f.lo) * f.attempt.row_bytes for f in slot.fed]), f"{who}: bytes ahead")
+        _must(slot.is_ready or not slot.fed, f"{who} has work and no processor")
+        _must(slot.start_at is None or not slot.is_ready, f"{who} is ready and to be started")
+
+
+def _places(core: "WorkerCore") -> dict[Attempt, list[Range]]:
+    """The rows of each attempt in the queue and in slots."""
+    places: dict[Attempt, list[Range]] = {}
+    for piece in core.queue:
+        places.setdefault(piece.attempt, []).append((piece.lo, piece.hi))
+    for slot in core.slots:
+        for fed in slot.fed:
+            places.setdefault(fed.attempt, []).append((fed.lo, fed.hi))
+    return places
+
+
+def _must(holds: bool, text: str) -> None:
+    if not holds:
+        raise InternalError(text)

@@ -1,0 +1,161 @@
+"""The worker core's alphabet: what the shell tells it, and what it asks the shell to do. Values, no behaviour.
+
+The messages of the scheduler are events too, just as they come off the wire.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from attrs import frozen
+
+from scaler_protocol import Buffer, Message
+from scaler_trio.worker.channel import Pages
+
+Task = tuple[int, Buffer, Sequence[Buffer]]
+"""(function key, payload, payloads of inputs)."""
+
+
+class Taken(NamedTuple):
+    """Results of consecutive items, read from a processor's ring."""
+
+    first: int  # number of the first item
+    lengths: bytes  # u32 each
+    data: bytes  # the payloads, one after the other
+    outcomes: bytes  # one byte each, or b"" = all are values
+    objects: dict[int, tuple[bytes, ...]]  # by item, only items that name any
+    ends_ns: Sequence[int]  # one more than items: item i ran from ends_ns[i] to ends_ns[i + 1]
+
+    @property
+    def items(self) -> int:
+        """How many."""
+        return len(self.ends_ns) - 1
+
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+
+@frozen
+class Connected:
+    """A connection to the scheduler is open; nothing has been said on it."""
+
+
+@frozen
+class Disconnected:
+    """It is gone."""
+
+
+@frozen
+class SlotReady:
+    """The processor of a slot waits for work."""
+
+    slot: int
+
+
+class Progress(NamedTuple):
+    """A look at a slot's control page."""
+
+    slot: int
+    taken: Taken | None
+    claimed: int
+    running: int | None  # the item in user code
+    running_s: float
+
+
+@frozen
+class Truncated:
+    """A slot's unclaimed items from ``limit`` on are taken back. The shell looks at the page (``Progress``) before."""
+
+    slot: int
+    limit: int
+
+
+@frozen
+class SlotDied:
+    """A slot's processor ended; its ring has been read (``Progress``) before."""
+
+    slot: int
+    running: int | None
+    text: str
+
+
+@frozen
+class Tick:
+    """``next_deadline`` has passed."""
+
+
+Event = Connected | Disconnected | SlotReady | Progress | Truncated | SlotDied | Tick | Message
+
+# ------------------------------------------------------------------------------------------------------------ effects
+
+
+class Send(NamedTuple):
+    """To the scheduler."""
+
+    message: Message
+
+
+class Resend(NamedTuple):
+    """The same, as fast as the scheduler reads: results of earlier connections."""
+
+    messages: tuple[Message, ...]
+
+
+class Feed(NamedTuple):
+    """To a slot's processor, in this order: forget, functions, items. Then ``limit`` holds."""
+
+    slot: int
+    forget: tuple[int, ...]
+    functions: tuple[tuple[int, Buffer], ...]
+    parts: tuple[Pages | tuple[Task, ...], ...]
+    limit: int
+    wake_at: int | None
+
+
+class Truncate(NamedTuple):
+    """Take back what a slot has not claimed, from ``item`` on; answered by ``Truncated``."""
+
+    slot: int
+    item: int
+
+
+class Interrupt(NamedTuple):
+    """Raise in user code, if it still runs ``item``."""
+
+    slot: int
+    item: int
+
+
+class Kill(NamedTuple):
+    """Kill a slot's processor, if it still runs ``item`` (None: in any case); answered by ``SlotDied``."""
+
+    slot: int
+    item: int | None
+    why: str
+
+
+class Start(NamedTuple):
+    """Start a processor for a slot; answered by ``SlotReady`` or ``SlotDied``."""
+
+    slot: int
+
+
+class Configure(NamedTuple):
+    """Where the object storage server is, for all processors, now and later."""
+
+    object_address: str
+
+
+class Leave(NamedTuple):
+    """Nothing is left to do: say goodbye and end."""
+
+    reason: str
+
+
+class Fail(NamedTuple):
+    """The worker cannot go on; end with this error."""
+
+    text: str
+
+
+Effect = Send | Resend | Feed | Truncate | Interrupt | Kill | Start | Configure | Leave | Fail
+Effects = list[Any]

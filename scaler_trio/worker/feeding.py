@@ -1,0 +1,145 @@
+"""Which queued rows go to which slot, and how many: enough to keep a processor busy, little enough to take back."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from scaler_protocol import limits
+from scaler_protocol import messages as m
+from scaler_trio.worker import events as e
+from scaler_trio.worker import tuning
+from scaler_trio.worker.channel import Pages
+from scaler_trio.worker.records import Fed, PagedRows, Piece, SingleRow, Slot
+from scaler_trio.worker.states import Happening, Row, step
+
+if TYPE_CHECKING:
+    from scaler_trio.worker.core import WorkerCore
+
+BATCH_ROWS: Final = limits.BATCH_ROWS
+
+
+def slice_fault(message: m.AssignSlice) -> str | None:
+    """What is wrong with a slice, or None."""
+    if message.lo >= message.hi or message.first > message.lo:
+        return f"rows {message.lo} to {message.hi} of pages that begin at {message.first}"
+    offsets = message.offsets
+    pages = len(offsets) // 4 - 1
+    if len(offsets) % 4 or pages < 1 or message.first + pages * message.page_rows < message.hi:
+        return f"{pages} pages of {message.page_rows} rows do not hold rows up to {message.hi}"
+    table = memoryview(offsets).cast("B").cast("I")
+    if table[0] or table[-1] != len(message.data) or any(table[i] > table[i + 1] for i in range(pages)):
+        return f"an offset table from {table[0]} to {table[-1]} for {len(message.data)} bytes"
+    return None
+
+
+def feed(core: "WorkerCore", out: e.Effects) -> None:
+    """Give queued rows to the slots that want some, idle ones first, each its share."""
+    if not core.may_start:
+        return
+    open_slots = [slot for slot in core.slots if slot.is_ready and slot.truncating is None and not slot.is_killed]
+    idle = [slot for slot in open_slots if slot.limit == slot.done]
+    parts: dict[int, list[Fed]] = {}
+    for index, slot in enumerate(idle):
+        left = len(idle) - index
+        _fill(core, slot, -(-core.queued_rows // left), parts, at_most_idle=left > 1)
+    for slot in open_slots:
+        if not core.queue:
+            break
+        _fill(core, slot, -(-core.queued_rows // len(open_slots)), parts)
+    for number, fed in parts.items():
+        out.append(_effect(core, core.slots[number], fed))
+
+
+def steal(core: "WorkerCore", out: e.Effects, truncate: Callable[[Slot, int], None]) -> None:
+    """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
+    if len(core.slots) == 1 or core.queue or not core.may_start:
+        return
+    if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in core.slots):
+        return
+    busy = [
+        s for s in core.slots if s.is_ready and s.truncating is None and s.limit > s.claimed and s.limit > s.done + 1
+    ]
+    fullest = max(busy, key=lambda slot: slot.ahead_ns, default=None)
+    if fullest is not None and fullest.ahead_ns >= tuning.STEAL_NS:
+        first = max(fullest.claimed, fullest.done + 1)
+        truncate(fullest, first + (fullest.limit - first) // 2)
+
+
+def _wants(slot: Slot) -> bool:
+    """One item beyond the running one in any case; else by predicted time, payload and number."""
+    ahead = slot.limit - slot.done
+    return ahead < 2 or (
+        slot.ahead_ns < tuning.FEED_NS and slot.ahead_bytes < tuning.FEED_BYTES and ahead < tuning.FEED_ITEMS
+    )
+
+
+def _fill(
+    core: "WorkerCore", slot: Slot, share: int, parts: dict[int, list[Fed]], *, at_most_idle: bool = False
+) -> None:
+    aside: list[Piece] = []
+    queue = core.queue
+    while queue and share > 0 and _wants(slot):
+        piece = queue[0]
+        attempt = piece.attempt
+        if attempt.withheld:
+            aside.append(queue.popleft())
+            continue
+        # Of unknown duration: taken for long, so that nothing but the next one waits behind it.
+        row_ns = attempt.function.mean_ns or tuning.FEED_NS
+        rows = min(
+            piece.hi - piece.lo,
+            share,
+            max(1, (tuning.FEED_NS - slot.ahead_ns) // row_ns),
+            max(1, (tuning.FEED_BYTES - slot.ahead_bytes) // max(1, attempt.row_bytes)),
+            max(1, tuning.FEED_ITEMS - (slot.limit - slot.done)),
+        )
+        step(Row.QUEUED, Happening.FEED, attempt)
+        fed = Fed(attempt, piece.lo, piece.lo + rows, slot.limit, row_ns)
+        slot.fed.append(fed)
+        parts.setdefault(slot.number, []).append(fed)
+        slot.limit += rows
+        slot.ahead_ns += rows * row_ns
+        slot.ahead_bytes += rows * attempt.row_bytes
+        core.queued_rows -= rows
+        share -= rows
+        piece.lo += rows
+        if piece.lo == piece.hi:
+            queue.popleft()
+        if at_most_idle and slot.ahead_ns >= tuning.FEED_NS:
+            break  # other idle slots come before this one's second item
+    queue.extendleft(reversed(aside))
+
+
+def _effect(core: "WorkerCore", slot: Slot, parts: list[Fed]) -> e.Feed:
+    functions = []
+    ready: list[Pages | tuple[e.Task, ...]] = []
+    tasks: list[e.Task] = []
+    for fed in parts:
+        function, work = fed.attempt.function, fed.attempt.work
+        if function.key not in slot.functions:
+            slot.functions.add(function.key)
+            functions.append((function.key, function.payload))
+        if type(work) is SingleRow:
+            tasks.append((function.key, work.payload, work.inputs))
+            continue
+        if tasks:
+            ready.append(tuple(tasks))
+            tasks = []
+        assert type(work) is PagedRows
+        ready.append(_pages(function.key, function.mean_ns, work, fed.lo, fed.hi))
+    if tasks:
+        ready.append(tuple(tasks))
+    forget, slot.forget = tuple(slot.forget), []
+    # Half of what is not claimed is the moment to feed again; with nothing queued there is nothing to be woken for.
+    unclaimed = slot.limit - slot.claimed
+    wake_at = slot.limit - unclaimed // 2 if core.queue else None
+    return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at)
+
+
+def _pages(key: int, expected_ns: int, work: PagedRows, lo: int, hi: int) -> Pages:
+    """Whole pages that hold the rows, cut out without copying."""
+    begin = (lo - work.first) // work.page_rows
+    end = -(-(hi - work.first) // work.page_rows)
+    skip = lo - work.first - begin * work.page_rows
+    offsets = memoryview(work.offsets).cast("B")[4 * begin : 4 * end + 4]
+    table = offsets.cast("I")
+    return Pages(key, expected_ns, hi - lo, skip, work.page_rows, offsets, memoryview(work.data)[table[0] : table[-1]])

@@ -1,0 +1,130 @@
+"""What user code prints: passed on to the agent's own stdout and stderr, its end kept for the report of a crash."""
+
+import os
+from collections import deque
+from typing import Final
+
+import trio
+
+TAIL_BYTES: Final = 4096
+"""The end of a processor's output that a crash report shows: a C library's complaint, the last lines of a log."""
+
+BUFFER_BYTES: Final = 64 * 1024
+"""Output that waits for our own stdout. Beyond it the pipe fills and whoever prints waits, as he would alone."""
+
+_PIPE_BYTES: Final = 4096
+"""A pipe that is writable takes this much without blocking (PIPE_BUF)."""
+
+_LAST_READ_BYTES: Final = 256 * 1024
+"""What is read from a dead processor's pipes: more than they hold, unless something it left behind still writes."""
+
+
+class Forwarder:
+    """Writes to one of our own descriptors without ever blocking the agent."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._work = trio.Event()
+        self._room = trio.Event()
+
+    def put(self, data: bytes) -> None:
+        """Queue; the caller asks for room before it reads more."""
+        self._chunks.append(data)
+        self._size += len(data)
+        self._work.set()
+
+    async def wait_room(self) -> None:
+        """Return when there is room for another chunk."""
+        while self._size >= BUFFER_BYTES:
+            self._room = trio.Event()
+            await self._room.wait()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await self.flush()
+            self._work = trio.Event()
+            await self._work.wait()
+
+    async def flush(self) -> None:
+        """Write what is there; output that nobody takes any more (a closed pipe) is dropped."""
+        while self._chunks:
+            chunk = self._chunks.popleft()
+            view = memoryview(chunk)
+            try:
+                while view:
+                    await self._wait_writable()
+                    view = view[os.write(self._fd, view[:_PIPE_BYTES]) :]
+            except BlockingIOError:
+                self._chunks.appendleft(bytes(view))
+                continue
+            except OSError:
+                pass  # our own reader is gone; that must not stop the worker
+            self._size -= len(chunk) - len(view)
+            self._room.set()
+
+    async def _wait_writable(self) -> None:
+        try:
+            await trio.lowlevel.wait_writable(self._fd)
+        except OSError:
+            await trio.lowlevel.checkpoint()  # a regular file, which epoll does not take: it never blocks for long
+
+
+class Output:
+    """The read ends of a processor's stdout and stderr. Ownership: ``close`` them."""
+
+    def __init__(self, descriptors: tuple[int, int], forwarders: tuple[Forwarder, Forwarder]) -> None:
+        self._pipes = dict(zip(descriptors, forwarders, strict=True))
+        self._tail = bytearray()
+        for fd in descriptors:
+            os.set_blocking(fd, False)
+
+    async def run(self) -> None:
+        """Pass on what comes, until both pipes are closed at the other end."""
+        async with trio.open_nursery() as nursery:
+            for fd, forwarder in self._pipes.items():
+                nursery.start_soon(self._pass_on, fd, forwarder)
+
+    def tail(self) -> str:
+        """The last lines, after reading what is still in the pipes."""
+        for fd, forwarder in self._pipes.items():
+            left = _LAST_READ_BYTES
+            while left > 0 and (chunk := self._read(fd)):
+                forwarder.put(chunk)
+                left -= len(chunk)
+        text = self._tail.decode(errors="replace")
+        if len(self._tail) >= TAIL_BYTES:
+            text = text.partition("\n")[2] or text  # begin with a whole line
+        return text.strip("\n")
+
+    def close(self) -> None:
+        """Close the pipes; idempotent."""
+        while self._pipes:
+            fd, _ = self._pipes.popitem()
+            trio.lowlevel.notify_closing(fd)
+            os.close(fd)
+
+    async def _pass_on(self, fd: int, forwarder: Forwarder) -> None:
+        while True:
+            await forwarder.wait_room()
+            try:
+                await trio.lowlevel.wait_readable(fd)
+            except trio.ClosedResourceError:
+                return
+            chunk = self._read(fd)
+            if chunk is None:
+                continue
+            if not chunk:
+                return
+            forwarder.put(chunk)
+
+    def _read(self, fd: int) -> bytes | None:
+        try:
+            chunk = os.read(fd, 16 * 1024)
+        except BlockingIOError:
+            return None
+        self._tail += chunk
+        del self._tail[:-TAIL_BYTES]
+        return chunk

@@ -1,0 +1,398 @@
+"""The processor's loop: claim a run, run it, commit each item's result before the next one starts.
+
+How to think about it: between the store of ``CURRENT`` and the store of ``DONE`` an item is *in the window*. Only
+there may the interrupt handler raise, only there does user code run, and nothing that outlives the item changes: the
+position in the ring moves on after ``DONE``. So whatever is raised wherever in the window, the item has not been
+committed, and the one ``except TaskInterrupted`` at the bottom may commit it as cancelled.
+"""
+
+import fcntl
+import pickle
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any, Final
+
+from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
+from scaler_protocol.messages import Outcome
+from scaler_trio.serialization import load_function, load_row
+from scaler_trio.serialization.errors import CannotUnpickle
+from scaler_trio.worker import channel
+from scaler_trio.worker.control_page import (
+    CANCEL,
+    CURRENT,
+    DATA_BYTES,
+    DONE,
+    ENTRIES,
+    GENERATION,
+    IDLE_NS,
+    LIMIT,
+    MASK,
+    NEXT,
+    NONE,
+    STUCK,
+    TAKEN_BYTES,
+    TAKEN_ITEMS,
+    WAKE_AT,
+    ControlPage,
+)
+from scaler_trio.worker.processor_batches import Batch, PageBatch, TaskBatch
+from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_failure, dump_value
+from scaler_trio.worker.processor_store import ObjectStore
+
+RUN_NS: Final = 1_000_000
+"""Predicted work in one claimed run: what a recall cannot take back."""
+
+LATE_NS: Final = 2_000_000
+"""A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
+
+SIGNAL_NS: Final = 5_000_000
+"""Results wait at most this long for a signal, unless an item takes longer; then the agent's poll finds them."""
+
+GROWTH: Final = 4
+"""A run holds at most this many times the items of the last one of its function: one sample is no prediction."""
+
+_NO_VALUE: Final = pickle.dumps(None, 5)
+
+
+class AgentGone(Exception):
+    """The agent has closed the socket pair: there is nobody to work for."""
+
+
+class _Pace:
+    """What is known of one function's duration."""
+
+    __slots__ = ("expected_ns", "run")
+
+    def __init__(self, expected_ns: int) -> None:
+        self.expected_ns = expected_ns  # 0 = unknown
+        self.run = ENTRIES if expected_ns else 0  # items in the last run
+
+    def items(self) -> int:
+        """How many to claim."""
+        if not self.expected_ns:
+            return 1
+        self.run = max(1, min(RUN_NS // self.expected_ns, self.run * GROWTH))
+        return self.run
+
+    def ran(self, items: int, elapsed_ns: int) -> None:
+        mean = max(1, elapsed_ns // items)
+        self.expected_ns = (self.expected_ns + mean) // 2 if self.expected_ns else mean
+        self.run = items
+
+
+class _Functions(dict[int, Callable[[Any], Any]]):
+    """Loaded functions by key. Loading is the first call's work, within its item's window: it may run user code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.payloads: dict[int, memoryview] = {}
+
+    def __missing__(self, key: int) -> Callable[[Any], Any]:
+        try:
+            function = load_function(self.payloads[key])
+        except CannotUnpickle as error:
+            text = str(error)
+
+            def function(row: Any) -> Any:
+                raise CannotUnpickle(text)
+
+        self[key] = function
+        return function
+
+
+class ProcessorLoop:
+    """Runs items until the agent is gone. One per process, on its main thread."""
+
+    def __init__(self, page: ControlPage, sock: socket.socket, store: ObjectStore) -> None:
+        self._page = page
+        self._socket = sock
+        self._store = store
+        self._inbox = channel.Inbox()
+        self._functions = _Functions()
+        self._paces: dict[int, _Pace] = {}
+        self._batches: deque[Batch] = deque()
+        self._received = 0  # items received; the number of the next one
+        self._generation = 0
+        self._position = 0  # in the ring's data, of the next payload
+        self._written = 0  # payload bytes written in all
+        self._stop = DATA_BYTES  # a payload that ends beyond it takes the slow way: wrap, signal, wait for room
+        self._busy_ns = 0  # the clock of ``ends``
+        self._signal_ns = 0  # when the agent should hear of results, on the monotonic clock
+        self._woken_at = NONE  # the last ``WAKE_AT`` that was answered
+        self._interrupted = NONE  # the item that has been interrupted, once
+
+    def run(self) -> None:
+        """Work. Raises ``AgentGone``, and nothing else unless it is a fault of ours."""
+        while True:
+            batch = self._claimable()
+            count = self._claim(batch)
+            if not count:
+                continue
+            first = batch.first + batch.at
+            started_ns = time.monotonic_ns()
+            ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
+            batch.at += ran
+            if batch.at == batch.count:
+                self._batches.popleft()
+            self._learn(batch, first, ran)
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler: raise in the window of the item that is meant, once, and nowhere else."""
+        cells = self._page.cells
+        item = cells[CANCEL]
+        if item != NONE and item == cells[CURRENT] == cells[DONE] and item != self._interrupted:
+            self._interrupted = item
+            raise TaskInterrupted("the task was cancelled")
+
+    # ------------------------------------------------------------------------------------------------------ claiming
+
+    def _claimable(self) -> Batch:
+        """The batch with the next item, received and not yet run; waits for one."""
+        while not self._batches:
+            self._receive()
+        return self._batches[0]
+
+    def _claim(self, batch: Batch) -> int:
+        """How many items of ``batch`` are ours now; 0 = what was received has changed."""
+        cells = self._page.cells
+        first = batch.first + batch.at
+        room = ENTRIES - (first - cells[TAKEN_ITEMS])
+        if room <= 0:
+            self._wait_for_room(lambda: cells[TAKEN_ITEMS] + ENTRIES > first)
+            return 0
+        count = min(self._run_length(batch), room)
+        claimed = first
+        fcntl.lockf(self._page.fd, fcntl.LOCK_EX)
+        try:
+            behind = cells[GENERATION] != self._generation
+            if not behind:
+                claimed = min(first + count, cells[LIMIT])
+                if claimed > first:
+                    cells[NEXT] = claimed
+        finally:
+            fcntl.lockf(self._page.fd, fcntl.LOCK_UN)
+        if behind:
+            self._receive()  # the message that says what was taken back is on its way
+            return 0
+        wake_at = cells[WAKE_AT]
+        if claimed >= wake_at != self._woken_at:
+            self._woken_at = wake_at
+            self._signal()
+        return max(0, claimed - first)
+
+    def _unclaim(self, item: int) -> None:
+        """Give back the rest of the run: it takes longer than predicted."""
+        fcntl.lockf(self._page.fd, fcntl.LOCK_EX)
+        self._page.cells[NEXT] = item
+        fcntl.lockf(self._page.fd, fcntl.LOCK_UN)
+
+    def _run_length(self, batch: Batch) -> int:
+        if isinstance(batch, PageBatch):
+            return min(self._paces[batch.key].items(), batch.count - batch.at)
+        count = total_ns = 0
+        for key in batch.remaining_keys():
+            pace = self._paces.get(key)
+            if pace is None or not pace.expected_ns:
+                return max(1, count)  # an unknown one runs alone
+            total_ns += pace.expected_ns
+            if total_ns > RUN_NS:
+                break
+            count += 1
+        return max(1, count)
+
+    def _learn(self, batch: Batch, first: int, ran: int) -> None:
+        ends, paces = self._page.ends, self._paces
+        before = ends[(first - 1) & MASK] if first else 0
+        if isinstance(batch, PageBatch):
+            paces[batch.key].ran(ran, ends[(first + ran - 1) & MASK] - before)
+            return
+        for item in range(first, first + ran):
+            key, end = batch.tasks[item - batch.first][0], ends[item & MASK]
+            pace = paces.get(key)
+            if pace is None:
+                pace = paces[key] = _Pace(0)
+            pace.ran(1, end - before)
+            before = end
+
+    # ----------------------------------------------------------------------------------------------------- executing
+
+    def _call(self, batch: Batch) -> Callable[[Any], Any]:
+        functions, store = self._functions, self._store
+        if isinstance(batch, TaskBatch):
+            return lambda task: functions[task[0]](load_row(task[1], store, task[2]))
+        key = batch.key
+        if batch.page_rows == 1:
+            return lambda payload: functions[key](load_row(payload, store))
+        if key in functions:
+            return functions[key]
+        return lambda row: functions[key](row)
+
+    def _execute(self, call: Callable[[Any], Any], rows: Iterable[Any], item: int, started_ns: int) -> int:
+        """Run and commit one item per row, from ``item`` on; how many were run before time was up."""
+        page, plain, dumps, clock, no_value = self._page, PLAIN, pickle.dumps, time.monotonic_ns, _NO_VALUE
+        cells, data, lengths, ends, outcomes = page.cells, page.data, page.lengths, page.ends, page.outcomes
+        first = item
+        cells[IDLE_NS] = idle_ns = started_ns - self._busy_ns
+        now = self._busy_ns
+        late_ns = now + LATE_NS
+        due_ns = min(self._signal_ns - idle_ns, late_ns)
+        position, stop = self._position, self._stop
+        rest = iter(rows)
+        value: Any = None
+        row: Any = None
+        while True:
+            try:
+                for row in rest:
+                    cells[CURRENT] = item
+                    try:
+                        value = call(row)
+                        kind = type(value)
+                        if value is None:
+                            payload = no_value
+                        elif kind in plain or ((kind is str or kind is bytes) and len(value) <= SHORT_BYTES):
+                            payload = dumps(value, 5)
+                            if len(payload) > INLINE_PAYLOAD_BYTES:
+                                payload, outcomes[item & MASK] = dump_value(value, self._store)
+                        else:
+                            payload, outcomes[item & MASK] = dump_value(value, self._store)
+                    except TaskInterrupted:
+                        raise
+                    except BaseException as error:  # SystemExit and KeyboardInterrupt too, as multiprocessing.Pool does
+                        if item == self._interrupted:
+                            raise TaskInterrupted("the task was cancelled") from error
+                        payload = dump_failure(error)
+                        outcomes[item & MASK] = Outcome.ERROR
+                    size = len(payload)
+                    end = position + size
+                    if end > stop:
+                        cells[CURRENT] = NONE  # close the window: this may wait
+                        position = self._write_slowly(payload, position)
+                        stop = self._stop
+                    else:
+                        data[position:end] = payload
+                        position = end
+                    slot = item & MASK
+                    lengths[slot] = size
+                    ends[slot] = now = clock() - idle_ns
+                    cells[DONE] = item = item + 1
+                    if now > due_ns:
+                        if now > self._signal_ns - idle_ns:
+                            self._signal()
+                        if now > late_ns:
+                            if item < cells[NEXT]:
+                                self._unclaim(item)
+                            break
+                        due_ns = min(self._signal_ns - idle_ns, late_ns)
+                break
+            except TaskInterrupted:
+                cells[CURRENT] = NONE
+                payload = b"cancelled while it was running"
+                position = self._write_slowly(payload, position)
+                stop = self._stop
+                slot = item & MASK
+                outcomes[slot] = Outcome.CANCELLED
+                lengths[slot] = len(payload)
+                ends[slot] = now = clock() - idle_ns
+                cells[DONE] = item = item + 1
+        value = row = None  # what the last item used must not live until the next one comes
+        self._position = position
+        self._busy_ns = now
+        return item - first
+
+    def _write_slowly(self, payload: bytes, position: int) -> int:
+        """Write across the ring's end, or when there is no room, or when it is time to signal; the new position."""
+        cells, data = self._page.cells, self._page.data
+        size = len(payload)
+        written = self._total(position)
+        if written + size - cells[TAKEN_BYTES] > DATA_BYTES:
+            self._wait_for_room(lambda: written + size - cells[TAKEN_BYTES] <= DATA_BYTES)
+        head = min(size, DATA_BYTES - position)
+        data[position : position + head] = payload[:head]
+        data[: size - head] = payload[head:]
+        self._written = written + size
+        self._position = position = self._written % DATA_BYTES
+        used = self._written - cells[TAKEN_BYTES]
+        if used >= DATA_BYTES // 2:
+            self._signal()
+            free = DATA_BYTES - used
+        else:
+            free = DATA_BYTES // 2 - used
+        self._stop = min(DATA_BYTES, position + free)
+        return position
+
+    def _total(self, position: int) -> int:
+        """Bytes written in all, if the next payload belongs at ``position``; no wrap has happened since ``_written``."""
+        return self._written + position - self._written % DATA_BYTES
+
+    # --------------------------------------------------------------------------------------------------- the agent
+
+    def _signal(self) -> None:
+        self._signal_ns = time.monotonic_ns() + SIGNAL_NS
+        try:
+            self._socket.send(channel.SIGNAL, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass  # so many signals are unread that one more says nothing
+        except OSError as error:
+            raise AgentGone from error
+
+    def _wait_for_room(self, has_room: Callable[[], bool]) -> None:
+        """Wait until the agent has read enough. Whenever it hears of us it takes all, and then looks at ``STUCK``."""
+        cells = self._page.cells
+        while not has_room():
+            cells[STUCK] = 1
+            self._receive()
+        cells[STUCK] = 0
+
+    def _receive(self) -> None:
+        """Read messages; if there are none, tell the agent that we have run dry, and wait."""
+        buffer = self._inbox.get_buffer()
+        try:
+            try:
+                count = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._signal()
+                count = self._socket.recv_into(buffer)
+        except OSError as error:
+            raise AgentGone from error
+        if not count:
+            raise AgentGone
+        for kind, body in self._inbox.received(count):
+            self._on_message(kind, body)
+
+    def _on_message(self, kind: int, body: bytes) -> None:
+        if kind == channel.PAGES:
+            pages = channel.read_pages(body)
+            if pages.key not in self._paces:
+                self._paces[pages.key] = _Pace(pages.expected_ns)
+            self._add(PageBatch(self._received, pages))
+        elif kind == channel.TASKS:
+            self._add(TaskBatch(self._received, channel.read_tasks(body)))
+        elif kind == channel.FUNCTION:
+            key, payload = channel.read_function(body)
+            self._functions.payloads[key] = payload
+        elif kind == channel.FORGET:
+            for key in channel.read_forget(body):
+                self._functions.payloads.pop(key, None)
+                self._functions.pop(key, None)
+                self._paces.pop(key, None)
+        elif kind == channel.TRUNCATE:
+            limit, self._generation = channel.read_truncate(body)
+            self._truncate(limit)
+        elif kind == channel.CONFIGURE:
+            self._store.configure(channel.read_configure(body))
+
+    def _add(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        self._received += batch.count
+
+    def _truncate(self, limit: int) -> None:
+        while self._batches and self._batches[-1].first >= limit:
+            self._batches.pop()
+        if self._batches:
+            self._batches[-1].cut(limit)
+            if self._batches[-1].at == self._batches[-1].count:
+                self._batches.pop()
+        self._received = limit

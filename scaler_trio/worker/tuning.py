@@ -1,0 +1,41 @@
+"""The numbers that the worker core's decisions depend on, each with its reason."""
+
+from typing import Final
+
+from scaler_protocol.limits import MIB
+
+FEED_NS: Final = 5_000_000
+"""Predicted work that a processor is given ahead: fifty times what it takes to feed it again."""
+
+FEED_BYTES: Final = 1 * MIB
+"""Payload that a processor is given ahead (one item in any case): what a socket pair holds without our help."""
+
+FEED_ITEMS: Final = 8 * 1024
+"""Items that a processor is given ahead: half of what the ring of results holds."""
+
+STEAL_NS: Final = 1_000_000
+"""Predicted work ahead of one slot that is worth moving to an idle one: several times what moving costs."""
+
+GRACE_S: Final = 1.0
+"""What an interrupted item may take for its ``finally`` blocks before its processor is killed."""
+
+KEPT_BYTES: Final = 64 * MIB
+"""Results not settled, beyond which nothing new is started: as much as the scheduler lets one client leave unread."""
+
+KEPT_RESULTS: Final = 1 << 17
+"""The same in number: half of the rows that the message which declares them may have."""
+
+ATTEMPTS: Final = 1 << 17
+"""Attempts at one time; a scheduler feeds 50 ms of work, so this many are its mistake."""
+
+INPUTS_BYTES: Final = 256 * MIB
+"""Inputs of graph nodes that came before the nodes themselves."""
+
+FAILED_STARTS: Final = 5
+"""Processors in a row that end without having run anything, after which the worker gives up: about 3 s."""
+
+START_BACKOFF_S: Final = 0.2
+"""Wait after the first of them; it doubles."""
+
+STORY_ENTRIES: Final = 4_096
+"""Entries of the story of all attempts together; a few seconds of a busy worker."""

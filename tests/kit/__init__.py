@@ -1,0 +1,1 @@
+"""What tests share: leak checks, harnesses, fakes and real clusters."""
