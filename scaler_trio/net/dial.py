@@ -31,7 +31,7 @@ async def dial(address: Address, identity: Identity, *, token: bytes | None, exp
         raise ConnectFailed(f"the host of {address} is not known: {error.strerror}") from error
     except OSError as error:
         raise ConnectFailed(
-            f"no {who} listens at {address} ({error.strerror or error}): is it running, and is the port right?"
+            f"no {who} listens at {address} ({_reason(error)}): is it running, and is the port right?"
         ) from error
     sock = socket.socket(fileno=stream.socket.detach())
     link = Link(SocketStream(sock), Connection(Side.DIALER, identity, token=token, expect=expect))
@@ -48,3 +48,11 @@ async def dial(address: Address, identity: Identity, *, token: bytes | None, exp
         link.close("cancelled")
         raise
     return link
+
+
+def _reason(error: OSError) -> str:
+    """Trio tries every address of a name and says only that all failed; the attempts are its cause."""
+    cause: BaseException | None = error if error.strerror else error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return str(getattr(cause, "strerror", None) or error)

@@ -42,7 +42,7 @@ class Listener:
         timing: Timing | None = None,
         nursery: trio.Nursery,
     ) -> None:
-        """Accept for ever; each newcomer that completes the handshake is handed to ``handler`` in a task of ``nursery``.
+        """Accept for ever; a newcomer that completes the handshake goes to ``handler``, in a task of ``nursery``.
 
         A newcomer that does not complete it costs its own task until the handshake's deadline, at most
         ``limits.PENDING_HANDSHAKES`` at a time: beyond it the longest waiting one is closed.
