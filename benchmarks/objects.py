@@ -9,6 +9,7 @@ Each ``measure_*`` returns seconds. Those that take an access share a server pro
 import json
 import multiprocessing
 import os
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,15 @@ def _serve(ready: Connection) -> None:
     settings = ObjectServerSettings(Address("127.0.0.1", 0), token=_TOKEN)
 
     async def main() -> None:
-        await serve_objects(settings, ready=lambda address: ready.send(str(address)))
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def serve() -> None:
+                    await serve_objects(settings, ready=lambda address: ready.send(str(address)))
+
+                nursery.start_soon(serve)
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
 
     trio.run(main)
 
@@ -87,7 +96,7 @@ def measure_copy() -> float:
 
 
 def _write(access: Access) -> bytes:
-    return access.objects.write([memoryview(_array)], ARRAY_BYTES)
+    return access.objects.write([_array.data], ARRAY_BYTES)
 
 
 def measure_write_first() -> float:

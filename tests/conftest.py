@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("fast", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
 
-E2E = Path(__file__).parent / "e2e"
+REAL_PROCESSES = [Path(__file__).parent / name for name in ("e2e", "chaos")]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,12 +38,12 @@ def _no_leaks_after_the_session() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_leaks_after_an_e2e_test(request: pytest.FixtureRequest) -> Iterator[None]:
+def _no_leaks_after_a_test_with_real_processes(request: pytest.FixtureRequest) -> Iterator[None]:
     """The same after each test that starts real processes, so that the culprit is named.
 
     What fixtures of a wider scope started is already in the snapshot, because pytest sets those up first.
     """
-    if not request.path.is_relative_to(E2E):
+    if not any(request.path.is_relative_to(folder) for folder in REAL_PROCESSES):
         yield
         return
     before = leaks.snapshot()

@@ -9,7 +9,7 @@ from cyclopts import App
 from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
 from scaler_trio.cluster.services import configure_logging, run_service
-from scaler_trio.config.tokens import remove_token, write_token
+from scaler_trio.config.tokens import TokenFile, leave_token
 from scaler_trio.net import Address
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.worker.lineage import set_title
@@ -56,17 +56,19 @@ def object_storage_server(
         spill_bytes=spill_bytes,
     )
     set_title("scaler_object_storage_server")
-    written: list[str] = []
-
-    def leave_token(real: str) -> None:
-        write_token(real, token)
-        written.append(real)
+    left: list[TokenFile] = []
 
     try:
-        return run_service(partial(serve_objects, settings, ready=announce("object storage server", leave_token)))
+        return run_service(
+            partial(
+                serve_objects,
+                settings,
+                ready=announce("object storage server", lambda real: left.append(leave_token(real, token))),
+            )
+        )
     finally:
-        for real in written:
-            remove_token(real)
+        for file in left:
+            file.remove()
 
 
 def main() -> None:

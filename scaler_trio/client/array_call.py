@@ -1,8 +1,8 @@
 """One call of ``map``: pickles rows in blocks, takes results in slices, and puts them in their places.
 
-All work per item is done by the thread that called ``map``; the link thread only passes slices on. Blocks grow: the first
-is small, so that workers start at once; later ones are large, so that they cost little. Only so much is pickled ahead of
-what was sent.
+All work per item is done by the thread that called ``map``; the link thread only passes slices on. Blocks grow: the
+first is small, so that workers start at once; later ones are large, so that they cost little. Only so much is pickled
+ahead of what was sent.
 """
 
 import pickle
@@ -33,6 +33,9 @@ FIRST_ROWS: Final = 64
 GROWTH: Final = 4
 FILL_S: Final = 0.020
 """A block takes at most about this long to gather, so that the rows of a slow generator do not wait for each other."""
+
+OBJECT_ROWS: Final = 4
+"""Rows in a block whose rows name objects; each is an order of magnitude more work than a block."""
 
 _PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
 _CANCELLED: Final = int(Outcome.CANCELLED)
@@ -160,9 +163,12 @@ class ArrayCall:
         if block is None:
             return None, size
         took_s = time.monotonic() - start
-        if took_s * GROWTH <= FILL_S:
-            return block, min(size * GROWTH, limits.BLOCK_ROWS)
-        return block, max(1, min(int(block.count * FILL_S / took_s), limits.BLOCK_ROWS))
+        most = min(limits.BLOCK_ROWS, limits.BLOCK_BYTES * block.count // max(1, len(block.data)))
+        if block.objects:
+            most = OBJECT_ROWS  # large arguments, and the writer takes all rows of a block before it writes the first
+        if took_s * GROWTH > FILL_S:
+            most = min(most, int(block.count * FILL_S / took_s))
+        return block, max(1, min(size * GROWTH, most))
 
     def _add(self, block: Block) -> None:
         first = len(self._results) - block.count

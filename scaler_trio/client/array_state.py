@@ -112,11 +112,11 @@ class ArrayState:
         """The array's declaration."""
         self.opened = True
         self.told_count = self.count
-        done = tuple(self.done)[: limits.BATCH_ROWS]  # what is left out is run again and its results are dropped
-        return OpenArray(self.number, function_number, self.options, self.count, done)
+        declared = tuple(self.done)[: limits.BATCH_ROWS]  # what is left out may run again: its results are dropped
+        return OpenArray(self.number, function_number, self.options, self.count, declared)
 
     def take_block(self) -> ArrayBlock:
-        """The next block to send."""
+        """The next block to send. Rows that it skips are done: blocks without open rows are gone."""
         kept = self._unsent.popleft()
         self.unsent_bytes -= len(kept.message.data)
         self.sent_rows = kept.end
@@ -126,7 +126,7 @@ class ArrayState:
 
     def take_end(self, messages: list[Message]) -> None:
         """Tell the count, if everything is sent and it was not told yet."""
-        if self.ended and self.opened and not self._unsent and self.told_count != self.count:
+        if self.ended and self.opened and self.next_bytes is None and self.told_count != self.count:
             self.told_count = self.count
             messages.append(EndArray(self.number, self.count))
 

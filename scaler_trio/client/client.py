@@ -44,8 +44,9 @@ _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray
 class Client:
     """A connection to a scheduler: ``submit``, ``map``, ``get``. Thread-safe.
 
-    Ownership: close it, or use it as a context manager; one that is dropped closes itself once nothing of it is unfinished.
-    It does not survive a fork. Pickled, it carries its address, never its token, and connects anew where it is unpickled.
+    Ownership: close it, or use it as a context manager; one that is dropped closes itself once nothing of it is
+    unfinished. It does not survive a fork. Pickled, it carries its address, never its token, and connects anew where
+    it is unpickled.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Client:
         """Connect.
 
         Args:
-            address: ``tcp://host:port`` of the scheduler; without it SCALER_ADDRESS, or in a task that task's scheduler.
-            token: the shared secret; without it ``token_file``, SCALER_TOKEN, the enclosing task's, or what a local
+            address: ``tcp://host:port`` of the scheduler; without it SCALER_ADDRESS, or in a task that task's
+            scheduler. token: the shared secret; without it ``token_file``, SCALER_TOKEN, the enclosing task's, or
+            what a local
                 service left for its user.
             token_file: a file with the token.
             timeout: seconds for this first connection.
@@ -82,7 +84,7 @@ class Client:
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
         self._session.start()
-        # A dropped client lets its thread end as soon as nothing is unfinished; at the interpreter's end all are closed.
+        # A dropped client lets its thread end once nothing is unfinished; at the interpreter's end all are closed.
         self._finalizer = weakref.finalize(self, self._session.stop_when_idle)
         self._finalizer.atexit = False
 
@@ -218,7 +220,7 @@ class Client:
     # ------------------------------------------------------------------------------------------------------ the end
 
     def clear(self) -> None:
-        """Cancel everything unfinished and forget everything stored; references from before are of no use afterwards."""
+        """Cancel everything unfinished and forget everything stored; references from before are of no use then."""
         self._session.clear()
         self._functions.clear()
 

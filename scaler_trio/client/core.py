@@ -4,9 +4,9 @@ How to think about this: everything submitted is kept until its results came, in
 the scheduler. A lost connection moves nothing; the next ``ClientKnown`` says what the scheduler has, and the rest
 becomes unsent again. Every result is delivered once, however often it arrives.
 
-Invariants (``check_invariants``): a task is in exactly one place; sent payload stays within the credit, except that a
-graph is sent whole once it may begin; no task is sent before ``ClientKnown``; an acknowledgement is due whenever one is
-owed.
+Invariants (``check_invariants``): a task is in exactly one place; the payload of tasks and rows stays within the
+credit (graphs are sent whole, outside of it); no task is sent before ``ClientKnown``; an acknowledgement is due
+whenever one is owed.
 """
 
 from collections import deque
@@ -58,9 +58,12 @@ class _Graph:
     nodes: tuple[ev.NodeRow, ...]
     open_targets: set[int]  # whose results have not come
     functions: frozenset[ev.Function]
-    size_bytes: int
     owner: Any
     sent: bool = False  # on this connection, or the scheduler has it from an earlier one
+
+    def end(self) -> m.GraphEnd:
+        """What makes it start."""
+        return m.GraphEnd(self.number, tuple(sorted(self.open_targets)))
 
 
 class ClientCore:
@@ -155,9 +158,8 @@ class ClientCore:
         self._unsent_bytes += sum([len(row[2]) for row in rows])
 
     def _on_graph(self, event: ev.GraphSubmitted, now: float) -> None:
-        size = sum([len(node.payload) for node in event.nodes])
         functions = frozenset([node.function for node in event.nodes])
-        graph = _Graph(event.number, event.nodes, set(event.targets), functions, size, event.owner)
+        graph = _Graph(event.number, event.nodes, set(event.targets), functions, event.owner)
         self._graphs[event.number] = graph
         self._graph_of.update([(node.number, graph) for node in event.nodes])
         self._note(now, "graph submitted", event.number)
@@ -264,10 +266,14 @@ class ClientCore:
         for task in self._sent.values():
             self._functions.used(task[_FUNCTION])
         for graph in self._graphs.values():
-            graph.sent = graph.sent and all(target in known for target in graph.open_targets)
+            # Nodes arrive in order, and none starts before all have arrived: the last one tells.
+            last = graph.nodes[-1].number
+            arrived = last in known or last not in graph.open_targets
+            graph.sent = graph.sent and arrived and all(target in known for target in graph.open_targets)
             if graph.sent:
                 for function in graph.functions:
                     self._functions.used(function)
+                self._messages.append(graph.end())  # it may have been lost after the nodes
 
     def _on_disconnected(self, event: ev.Disconnected, now: float) -> None:
         self._connected = self._online = False
@@ -463,6 +469,7 @@ class ClientCore:
         """Send what credit and outbox allow: single tasks, graphs and a block of each array take turns."""
         room = SEND_AHEAD_BYTES - outbox_bytes
         self._outbox_at = None
+        is_starved = False
         while self._unsent or self._graphs or self._turns:
             before = self._sent_bytes
             count = len(self._messages)
@@ -470,6 +477,7 @@ class ClientCore:
                 self._outbox_at = now + OUTBOX_S
                 break
             if not (self._send_tasks(now) and self._send_graph(now) and self._send_turn()):
+                is_starved = True
                 break
             room -= self._sent_bytes - before
             if len(self._messages) == count and not self._turns:
@@ -477,7 +485,8 @@ class ClientCore:
         self._functions.trim(self._messages)
         if self._releases:
             self._release()
-        self._announce_backlog()
+        if is_starved or self._backlog[0]:
+            self._announce_backlog()
 
     def _send_tasks(self, now: float) -> bool:
         """One message of single tasks; False if credit or the function table are used up."""
@@ -522,11 +531,11 @@ class ClientCore:
         return bool(rows) and stop != -1
 
     def _send_graph(self, now: float) -> bool:
-        """The next graph, whole, once any credit is left: half a graph is never started, and earns no more credit."""
+        """The next graph, whole, outside of the credit: half a graph is never started, so it earns no more."""
         graph = next((g for g in self._graphs.values() if not g.sent), None)
         if graph is None:
             return True
-        if self._sent_bytes >= self._credit_bytes or not self._functions.has_room(graph.functions):
+        if not self._functions.has_room(graph.functions):
             return False
         numbers = {function: self._functions.use(function, self._messages) for function in graph.functions}
         for part in _parts(graph.nodes):
@@ -545,8 +554,7 @@ class ClientCore:
                 ]
             )
             self._messages.append(m.GraphNodes(graph.number, tuple(options), rows))
-        self._messages.append(m.GraphEnd(graph.number, tuple(sorted(graph.open_targets))))
-        self._sent_bytes += graph.size_bytes
+        self._messages.append(graph.end())
         graph.sent = True
         self._note(now, "graph sent", graph.number)
         return True
@@ -584,14 +592,10 @@ class ClientCore:
 
     def _announce_backlog(self) -> None:
         """Tell how much waits, when it begins, ends, or has doubled or halved."""
-        if not self._unsent and not self._turns and self._backlog == (0, 0):
-            return
         arrays = [self._arrays[number] for number in self._turns if number in self._arrays]
         size = self._unsent_bytes + sum([array.unsent_bytes for array in arrays])
         count = len(self._unsent) + sum([array.unsent_rows for array in arrays])
         told = self._backlog[0]
-        if count and self._sent_bytes < self._credit_bytes // 2:
-            return  # it waits for the socket, not for credit
         if (count == 0) != (told == 0) or count > 2 * told or 2 * count < told:
             self._backlog = (count, size)
             self._messages.append(m.Backlog(count, size))

@@ -1,8 +1,8 @@
 """Functions that were pickled before, and when the pickle may be used again.
 
-Importable callables travel by name, so their pickle is always the same. Another function is pickled by value; the pickle
-is reused only while its fingerprint (code, defaults, captured values, referenced globals) is the same and all of it is
-immutable. Everything else is pickled at every call, and equal pickles are one function on the wire.
+Importable callables travel by name, so their pickle is always the same. Another function is pickled by value; the
+pickle is reused only while its fingerprint (code, defaults, captured values, referenced globals) is the same and all
+of it is immutable. Everything else is pickled at every call, and equal pickles are one function on the wire.
 """
 
 import sys

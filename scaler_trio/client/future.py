@@ -1,11 +1,11 @@
 """A future that costs next to nothing until somebody waits for it.
 
 ``concurrent.futures.Future`` makes a condition, two lists and a lock for each; of 200,000 futures hardly one is ever
-waited for before it is done. Here the condition is made when ``wait`` or ``as_completed`` asks for it, and ``result`` parks
-on a bare lock. A result stays pickled until somebody wants it, and is loaded by that thread.
+waited for before it is done. Here the condition is made when ``wait`` or ``as_completed`` asks for it, and ``result``
+parks on a bare lock. A result stays pickled until somebody wants it, and is loaded by that thread.
 
-Locking: ``_BIRTH`` guards the making of conditions. While it is held no condition can appear, so a future without one may
-be settled without it. A future with a condition is settled under it.
+Locking: ``_BIRTH`` guards the making of conditions. While it is held no condition can appear, so a future without one
+may be settled without it. A future with a condition is settled under it.
 """
 
 import threading

@@ -1,18 +1,21 @@
 """Graphs of tasks: from what a user writes to nodes in an order in which each follows what it needs. Pure.
 
-A node is ``(callable, *arguments)`` or a value. An argument that is a string names a node; a list of arguments is a list;
-anything else is itself. A string that names no node is an error, as it is a misspelt name more often than a text; a text
-is passed as a node of its own.
+A node is ``(callable, *arguments)`` or a value. An argument that is a string names a node; a list of arguments is a
+list; anything else is itself. A string that names no node is an error, as it is a misspelt name more often than a
+text; a text is passed as a node of its own.
 """
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from scaler_trio.errors import GraphError
 from scaler_trio.serialization import Input
+
+_REPLACED: Final = frozenset({str, list})
+_INPUTS: Final = tuple([Input(index) for index in range(32)])  # made once: most nodes have few inputs
 
 
 @frozen
@@ -42,11 +45,11 @@ def plan(graph: Mapping[str, Any], keys: Iterable[str]) -> Plan:
     wanted = list(keys)
     seen: set[str] = set()
     for key in wanted:
+        if type(key) is not str or key not in graph:
+            raise GraphError(f"the key {key!r} is not a node of the graph{_did_you_mean(key, graph)}")
         if key in seen:
             raise GraphError(f"the key {key!r} is wanted twice")
         seen.add(key)
-        if not _is_in(graph, key):
-            raise GraphError(f"the key {key!r} is not a node of the graph{_did_you_mean(key, graph)}")
     calls: dict[str, Call] = {}
     for key in wanted:
         _visit(graph, key, calls)
@@ -63,64 +66,55 @@ def _visit(graph: Mapping[str, Any], key: str, calls: dict[str, Call]) -> None:
     if key in calls or not is_call(graph[key]):
         return
     first = _read(graph, key)
-    path = {key: iter(first.inputs)}
-    open_calls = {key: first}
-    while path:
-        name = next(reversed(path))
-        needed = next(path[name], None)
-        if needed is None:
-            calls[name] = open_calls.pop(name)
-            del path[name]
-        elif needed in path:
-            names = list(path)
-            circle = [*names[names.index(needed) :], needed]
-            raise GraphError(f"the graph has a cycle: {' → '.join(map(repr, circle))}")
-        elif needed not in calls:
-            open_calls[needed] = _read(graph, needed)
-            path[needed] = iter(open_calls[needed].inputs)
+    path = {key: None}  # from the key down to the node that is looked at
+    stack = [(first, iter(first.inputs))]
+    while stack:
+        call, rest = stack[-1]
+        for needed in rest:
+            if needed in calls:
+                continue
+            if needed in path:
+                names = list(path)
+                circle = [*names[names.index(needed) :], needed]
+                raise GraphError(f"the graph has a cycle: {' → '.join(map(repr, circle))}")
+            below = _read(graph, needed)
+            path[needed] = None
+            stack.append((below, iter(below.inputs)))
+            break
+        else:
+            stack.pop()
+            del path[call.name]
+            calls[call.name] = call
 
 
 def _read(graph: Mapping[str, Any], name: str) -> Call:
-    function, *arguments = graph[name]
-    reader = _Arguments(graph, name)
-    return Call(
-        name,
-        function,
-        tuple([reader.replace(argument, (i,)) for i, argument in enumerate(arguments, 1)]),
-        tuple(reader.inputs),
-    )
+    """A node with placeholders in the places of names."""
+    node = graph[name]
+    inputs: dict[str, int] = {}
+    arguments = [
+        _replace(graph, name, node[place], inputs, (place,)) if type(node[place]) in _REPLACED else node[place]
+        for place in range(1, len(node))
+    ]
+    return Call(name, node[0], tuple(arguments), tuple(inputs))
 
 
-@define
-class _Arguments:
-    """Replaces names in the arguments of one node."""
-
-    graph: Mapping[str, Any]
-    name: str
-    inputs: dict[str, int] = field(factory=dict)
-
-    def replace(self, argument: Any, place: tuple[int, ...]) -> Any:
-        if type(argument) is list:
-            return [self.replace(item, (*place, i)) for i, item in enumerate(argument)]
-        if type(argument) is not str:
-            return argument
-        if argument not in self.graph:
-            where = "".join([f"[{i}]" for i in place])
-            raise GraphError(
-                f"node {self.name!r}: its argument {self.name}{where} names {argument!r}, which is not a node of the "
-                f"graph{_did_you_mean(argument, self.graph)}; to pass a text, make it a node: {{'text': {argument!r}}}"
-            )
-        node = self.graph[argument]
-        if not is_call(node):
-            return node
-        return Input(self.inputs.setdefault(argument, len(self.inputs)))
-
-
-def _is_in(graph: Mapping[str, Any], key: Any) -> bool:
-    try:
-        return key in graph
-    except TypeError:  # not hashable: a nested list of keys, say
-        return False
+def _replace(graph: Mapping[str, Any], name: str, argument: Any, inputs: dict[str, int], place: tuple[int, ...]) -> Any:
+    """What an argument stands for; ``inputs`` collects the nodes that are tasks, and ``place`` is for the error."""
+    if type(argument) is list:
+        return [_replace(graph, name, item, inputs, (*place, i)) for i, item in enumerate(argument)]
+    if type(argument) is not str:
+        return argument
+    if argument not in graph:
+        where = "".join([f"[{i}]" for i in place])
+        raise GraphError(
+            f"node {name!r}: its argument {name}{where} names {argument!r}, which is not a node of the graph"
+            f"{_did_you_mean(argument, graph)}; to pass a text, make it a node: {{'text': {argument!r}}}"
+        )
+    node = graph[argument]
+    if not is_call(node):
+        return node
+    index = inputs.setdefault(argument, len(inputs))
+    return _INPUTS[index] if index < len(_INPUTS) else Input(index)
 
 
 def _did_you_mean(name: Any, graph: Mapping[str, Any]) -> str:

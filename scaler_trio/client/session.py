@@ -1,8 +1,8 @@
 """A client's session, thread-safe: guards the core, sends what the core wants sent, gives results to their owners.
 
 The core is used by the threads that submit and by the link thread, under one lock that is held for microseconds and
-never while anything waits. That breaks the rule of one task per core on purpose: a lone call is written to the socket by
-the thread that makes it, which saves the wake-up of the loop. Owners get their results outside of the lock.
+never while anything waits. That breaks the rule of one task per core on purpose: a lone call is written to the socket
+by the thread that makes it, which saves the wake-up of the loop. Owners get their results outside of the lock.
 """
 
 import atexit

@@ -1,20 +1,10 @@
 """``SchedulerClusterCombo``: a whole cluster on this machine, for as long as a ``with`` block or a program lasts."""
 
-import json
-import os
-import subprocess
-import sys
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
 
-from scaler_trio.config.tokens import make_token
-from scaler_trio.errors import ConnectionFailed
-from scaler_trio.net import Address
-
-START_S = 30.0
-STOP_S = 10.0
-"""More than the launcher's own time for its services, after which it is killed, and they with it."""
+from scaler_trio.cluster.launch import Launch
 
 
 class SchedulerClusterCombo:
@@ -41,6 +31,8 @@ class SchedulerClusterCombo:
         object_memory_bytes: int | None = None,
         preload: str = "",
         worker_manager_id: str = "combo",
+        worker_timeout_s: float = 10.0,
+        client_grace_s: float = 30.0,
         token: str | None = None,
         logging_level: str = "WARNING",
     ) -> None:
@@ -50,41 +42,55 @@ class SchedulerClusterCombo:
             n_workers: workers, each of which runs one task at a time; a worker that dies is replaced. 0 is allowed.
             address: where the scheduler listens, ``tcp://host:port``; by default a free port on the loopback address.
             object_storage_address: where the object storage server listens; by default beside the scheduler.
-            per_worker_capabilities: name to amount, -1 for just the name; see ``client.options``.
+            per_worker_capabilities: name to amount, -1 for just the name; see ``client.with_options``.
             object_memory_bytes: limit of objects in memory; by default 30 % of what this machine or container has.
             preload: ``module`` or ``module:function``, run once before the first task of each worker.
             worker_manager_id: the first part of the workers' names.
+            worker_timeout_s: silence after which a worker counts as lost and its work goes to others.
+            client_grace_s: how long a client whose connection was lost may come back before its tasks are cancelled.
             token: the secret that clients need; by default a random one, which clients of the same user find.
             logging_level: of the services, on standard error.
 
         Raises:
             ConnectionFailed: the address cannot be listened at, or the services do not start.
-            ValueError: not an address, or a negative number of workers.
+            ValueError: not an address, or a number out of range.
         """
         if n_workers < 0:
             raise ValueError(f"n_workers is {n_workers}; it cannot be negative")
-        wanted = Address.parse(address) if address is not None else Address("127.0.0.1", 0)
-        objects = Address.parse(object_storage_address) if object_storage_address else Address(wanted.host, 0)
-        self._token = token.encode() if token is not None else make_token()
-        self._owner = os.getpid()
-        order = {
-            "address": str(wanted),
-            "object_storage_address": str(objects),
-            "token": self._token.decode(),
-            "n_workers": n_workers,
-            "capabilities": dict(per_worker_capabilities or {}),
-            "object_memory_bytes": object_memory_bytes,
-            "preload": preload,
-            "manager": worker_manager_id,
-            "log_level": logging_level,
-        }
-        self._process, self._order_fd, report = _start(order)
-        if "error" in report:
-            self._finish(self._process, self._order_fd, self._owner)
-            raise ConnectionFailed(report["error"])
+        if worker_timeout_s <= 0:
+            raise ValueError(f"worker_timeout_s is {worker_timeout_s}; it must be positive")
+        if client_grace_s < 0:
+            raise ValueError(f"client_grace_s is {client_grace_s}; it cannot be negative")
+        launch = Launch()
+        try:
+            # Only now, while the launcher is doing the same: these imports take a third of a second.
+            from scaler_trio.config.tokens import make_token, parse_token
+            from scaler_trio.net import Address
+
+            wanted = Address.parse(address) if address is not None else Address("127.0.0.1", 0)
+            objects = Address.parse(object_storage_address) if object_storage_address else Address(wanted.host, 0)
+            self._token = parse_token(token, "token=") if token is not None else make_token()
+            report = launch.order(
+                {
+                    "address": str(wanted),
+                    "object_storage_address": str(objects),
+                    "token": self._token.decode(),
+                    "n_workers": n_workers,
+                    "capabilities": dict(per_worker_capabilities or {}),
+                    "object_memory_bytes": object_memory_bytes,
+                    "preload": preload,
+                    "manager": worker_manager_id,
+                    "worker_timeout_s": worker_timeout_s,
+                    "client_grace_s": client_grace_s,
+                    "log_level": logging_level,
+                }
+            )
+        except BaseException:  # a Ctrl-C, above all
+            launch.finish()
+            raise
         self._address = report["address"]
         self._object_storage_address = report["object_storage_address"]
-        self._finalizer = weakref.finalize(self, self._finish, self._process, self._order_fd, self._owner)
+        self._finalizer = weakref.finalize(self, launch.finish)
 
     def get_address(self) -> str:
         """Where clients connect: ``tcp://host:port``."""
@@ -110,41 +116,3 @@ class SchedulerClusterCombo:
     def __repr__(self) -> str:
         state = "running" if self._finalizer.alive else "shut down"
         return f"<SchedulerClusterCombo at {self._address}, {state}>"
-
-    @staticmethod
-    def _finish(process: "subprocess.Popen[bytes]", order_fd: int, owner: int) -> None:
-        if os.getpid() != owner:
-            return  # a fork of the process that started it: not its cluster
-        os.close(order_fd)
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()  # its services die with it
-            process.wait()
-
-
-def _start(order: dict[str, object]) -> tuple["subprocess.Popen[bytes]", int, dict[str, str]]:
-    """Start the launcher and tell it what to run; its process, the pipe that keeps it alive, and its report."""
-    order_read, order_write = os.pipe()
-    report_read, report_write = os.pipe()
-    code = f"import sys; sys.path[:] = {sys.path!r}; from scaler_trio.cluster.combo_process import run; run()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(order_read), str(report_write), str(os.getpid())],
-        pass_fds=(order_read, report_write),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C in the terminal is the caller's to handle
-    )
-    os.close(order_read)
-    os.close(report_write)
-    try:
-        os.write(order_write, json.dumps(order).encode() + b"\n")
-        with os.fdopen(report_read, "rb") as reports:
-            line = reports.readline()
-    except BaseException:
-        os.close(order_write)
-        process.kill()
-        process.wait()
-        raise
-    if not line:
-        return process, order_write, {"error": f"the cluster did not start: its launcher ended with {process.wait()}"}
-    return process, order_write, json.loads(line)

@@ -1,46 +1,61 @@
-"""The launcher of a combo, as a process: told what to run by a pipe, ending with its owner.
+"""The launcher of a combo, as a process: told what to run by its standard input, ending with its owner.
 
-Started as ``python -c "…; main(…)"`` by ``SchedulerClusterCombo``; not for people.
+Started by ``launch.py``; not for people.
 """
 
+import contextlib
 import json
+import logging
 import os
 import sys
 from typing import Any
 
 from scaler_trio.cluster.launcher import Launcher
+from scaler_trio.cluster.leftovers import sweep_leftovers
 from scaler_trio.cluster.services import Service, configure_logging
-from scaler_trio.config.tokens import remove_token, write_token
-from scaler_trio.net import Address, NetError, listen
+from scaler_trio.config.tokens import TokenError, leave_token
+from scaler_trio.net import Address, Listener, NetError, listen
 from scaler_trio.objects.server import ObjectServerSettings
 from scaler_trio.scheduler.settings import SchedulerSettings
+from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.worker.lineage import set_title
 from scaler_trio.worker.settings import WorkerSettings
 
 
-def main(order_fd: int, report_fd: int, owner: int) -> int:
-    """Run what the order says until its pipe or its owner ends; the exit code.
+def main(life_fd: int, report_fd: int, owner: int) -> int:
+    """Run what standard input orders, one JSON object, until the owner ends; the exit code.
 
     Args:
-        order_fd: a pipe with one line of JSON; its end of file means stop.
+        life_fd: a pipe whose end of file means stop.
         report_fd: a pipe for one line of JSON: the addresses, or an error.
         owner: process id of whoever started us. The pipe alone does not tell of its death: a child that it has forked
             holds the pipe too.
     """
     set_title("scaler_launcher")
     owner_fd = _watch(owner)
-    order = _read_line(order_fd)
+    order = sys.stdin.buffer.read()
     if not order:
-        return 0
+        return 0  # the owner thought better of it
     told: dict[str, Any] = json.loads(order)
     configure_logging(told["log_level"])
-    token = told["token"].encode() if told["token"] else None
+    sweep_leftovers()
     try:
         listener = listen(Address.parse(told["address"]))
         objects = listen(Address.parse(told["object_storage_address"]))
-    except NetError as error:
+        left = leave_token(str(listener.address), told["token"].encode())
+    except (NetError, TokenError, OSError) as error:
         _report(report_fd, {"error": str(error)})
         return 1
+    try:
+        launcher = Launcher(_services(told, listener, objects), close_in_child=[life_fd, *_present(owner_fd)])
+        _report(report_fd, {"address": str(listener.address), "object_storage_address": str(objects.address)})
+        return launcher.run(dict.fromkeys([life_fd, *_present(owner_fd)], lambda: True))
+    finally:
+        left.remove()
+
+
+def _services(told: dict[str, Any], listener: Listener, objects: Listener) -> list[Service]:
+    token = told["token"].encode()
     services = [
         Service(
             "the object storage server",
@@ -51,7 +66,13 @@ def main(order_fd: int, report_fd: int, owner: int) -> int:
         Service(
             "the scheduler",
             "scaler_scheduler",
-            SchedulerSettings(listener.address, token, objects.address),
+            SchedulerSettings(
+                listener.address,
+                token,
+                objects.address,
+                worker_timeout_s=told["worker_timeout_s"],
+                tuning=Tuning(client_grace_s=told["client_grace_s"]),
+            ),
             listener,
         ),
     ]
@@ -66,24 +87,17 @@ def main(order_fd: int, report_fd: int, owner: int) -> int:
             preload=told["preload"],
         )
         services.append(Service(settings.name, "scaler_worker", settings, restart=True))
-    address = str(listener.address)
-    if token is not None:
-        write_token(address, token)
-    try:
-        _report(report_fd, {"address": address, "object_storage_address": str(objects.address)})
-        watch = {order_fd: lambda: not os.read(order_fd, 4096)}
-        own = [order_fd]
-        if owner_fd >= 0:
-            watch[owner_fd] = lambda: True
-            own.append(owner_fd)
-        return Launcher(services, close_in_child=own).run(watch)
-    finally:
-        if token is not None:
-            remove_token(address)
+    return services
+
+
+def _present(descriptor: int) -> list[int]:
+    return [descriptor] if descriptor >= 0 else []
 
 
 def _watch(owner: int) -> int:
     """A descriptor that becomes readable when the owner ends, or -1 where there is no such thing."""
+    if os.getppid() != owner:
+        os._exit(0)  # it has ended already, and its number may be somebody else's
     opener = getattr(os, "pidfd_open", None)
     if opener is None:
         return -1
@@ -95,21 +109,14 @@ def _watch(owner: int) -> int:
         return -1
 
 
-def _read_line(descriptor: int) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        part = os.read(descriptor, 65536)
-        if not part:
-            return b""
-        line += part
-    return line
-
-
 def _report(descriptor: int, report: dict[str, str]) -> None:
-    os.write(descriptor, json.dumps(report).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # the owner is gone, and we are next
+        os.write(descriptor, json.dumps(report).encode() + b"\n")
     os.close(descriptor)
 
 
 def run() -> None:
-    """What the command line calls: ``order_fd report_fd owner``."""
-    sys.exit(main(*map(int, sys.argv[1:4])))
+    """What the command line calls: ``life_fd report_fd owner``."""
+    code = main(*map(int, sys.argv[1:4]))
+    logging.shutdown()
+    os._exit(code)  # taking a warm interpreter apart would only make the owner wait

@@ -5,6 +5,7 @@ of the owner, the services end: they die with the launcher (death signal), and t
 """
 
 import contextlib
+import gc
 import logging
 import os
 import selectors
@@ -27,6 +28,12 @@ FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 30.0
 QUIET_S = 10.0
 """A service that ran this long is restarted without delay: its death is news."""
+
+
+FAILED = 70
+"""Exit code of a service that failed before it could say anything; ``EX_SOFTWARE`` of sysexits.h."""
+
+_HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class ServiceFailed(Exception):
@@ -74,11 +81,12 @@ class Launcher:
             nonlocal stopping
             stopping = stopping or number != signal.SIGCHLD
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in _HANDLED:
             signal.signal(number, on_signal)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self.close_in_child = [*self.close_in_child, read, write]
         code = 0
+        gc.freeze()  # what the services share with us stays shared: their collections do not write to it
         try:
             self.start()
             with selectors.DefaultSelector() as selector:
@@ -103,36 +111,41 @@ class Launcher:
     def stop(self) -> None:
         """Ask all services to end, last started first; kill what does not within ``STOP_S``."""
         alive = {running.pid for running in self._running if running.pid}
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # or the handler eats what we wait for
         for running in reversed(self._running):
             _kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
         while alive and time.monotonic() < deadline:
             alive -= {pid for pid in alive if _ended(pid)}
             if alive:
-                signal.sigtimedwait([signal.SIGCHLD], 0.02)
+                signal.sigtimedwait([signal.SIGCHLD], max(0.0, deadline - time.monotonic()))
         for pid in alive:
             _kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
         for running in self._running:
             running.pid = 0
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
     # ------------------------------------------------------------------------------------------------------ inside
 
     def _fork(self, running: _Running) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         parent = os.getpid()
+        # A signal must not meet the child while it still has the launcher's handlers, which would swallow it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         pid = os.fork()
         if pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             running.pid = pid
             running.started_at = time.monotonic()
             return
-        code = 70
+        code = FAILED
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            for number in _HANDLED:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
             die_with_parent(parent)
             set_title(running.service.title)
             for descriptor in self.close_in_child:
@@ -145,8 +158,7 @@ class Launcher:
             logging.getLogger("scaler_trio.service").exception("the service failed")
         finally:
             # Never back into the launcher's own code.
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush()
             os._exit(code)
 
     def _reap(self) -> None:
@@ -176,6 +188,12 @@ class Launcher:
     def _timeout(self) -> float | None:
         times = [running.start_at for running in self._running if not running.pid]
         return max(0.0, min(times) - time.monotonic()) if times else None
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # broken pipe, closed, or there is none
+            stream.flush()
 
 
 def _drained(descriptor: int) -> bool:

@@ -11,12 +11,14 @@ from typing import Any
 import trio
 from attrs import field, frozen
 
-from scaler_trio.net import Listener
+from scaler_trio.net import Listener, NetError
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.scheduler.server import serve_scheduler
 from scaler_trio.scheduler.settings import SchedulerSettings
 from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.settings import WorkerSettings
+from scaler_trio.worker.template_handle import TemplateHandle
 
 log = logging.getLogger("scaler_trio.service")
 
@@ -40,13 +42,13 @@ class Service:
 
 
 def main_of(service: Service) -> Callable[[], Awaitable[None]]:
-    """What the service's process runs."""
+    """What the service's process runs. Called in that process, before Trio is: a worker forks its template here."""
     settings = service.settings
     if isinstance(settings, SchedulerSettings):
         return partial(serve_scheduler, settings, listener=service.listener)
     if isinstance(settings, ObjectServerSettings):
         return partial(serve_objects, settings, listener=service.listener)
-    return partial(run_worker, settings)
+    return partial(run_worker, settings, TemplateHandle.begin(settings))
 
 
 def run_service(main: Callable[[], Awaitable[Any]]) -> int:
@@ -56,16 +58,21 @@ def run_service(main: Callable[[], Awaitable[Any]]) -> int:
     """
     try:
         trio.run(_until_signalled, main)
-    except (OSError, ValueError) as error:
-        log.error("%s", error)
-        return 1
-    except Exception as error:
-        if type(error).__module__.startswith("scaler_trio.net"):
+    except Exception as raised:
+        error = _only_leaf(raised)
+        if isinstance(error, (OSError, ValueError, NetError, WorkerFailed)):
             log.error("%s", error)
         else:
-            log.exception("the service failed")
+            log.error("the service failed", exc_info=error)
         return 1
     return 0
+
+
+def _only_leaf(error: Exception) -> Exception:
+    """What really happened, where nurseries have wrapped one exception in groups."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> None:

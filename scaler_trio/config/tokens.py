@@ -1,17 +1,22 @@
 """Tokens of local services: one private file per address in the user's runtime directory, so ``Client(address)`` works.
 
-A token is text, at least 16 bytes of it; its UTF-8 bytes are the secret of the handshake.
+A token is text, at least 16 bytes of it; its UTF-8 bytes are the secret of the handshake. The service holds a lock on its
+file while it lives, however it ends: a file without one is swept by whoever writes the next.
 """
 
+import fcntl
 import os
 import secrets
 import stat
-import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from attrs import define
+
 from scaler_protocol import limits
+from scaler_trio.config.runtime import runtime_path
 
 TOKEN_FILE_BYTES: Final = 4096
 """A token file is one line; what is longer is some other file."""
@@ -60,8 +65,7 @@ def runtime_directory() -> Path:
     Raises:
         TokenError: it belongs to somebody else or is open to others: whoever made it could read or plant tokens.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    path = Path(runtime) / "scaler-trio" if runtime else Path(tempfile.gettempdir()) / f"scaler-trio-{os.getuid()}"
+    path = runtime_path()
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()
@@ -72,25 +76,78 @@ def runtime_directory() -> Path:
     return path
 
 
-def write_token(address: str, token: bytes) -> Path:
-    """Leave ``token`` for clients of the service at ``address``; the service removes the file when it ends.
+@define
+class TokenFile:
+    """A token that a service has left for clients of its user. Ownership: call ``remove`` when the service ends."""
+
+    path: Path
+    _descriptor: int  # of the file: it carries the lock, which forked services share
+
+    def remove(self) -> None:
+        """Take it back, unless another service's has taken its place; idempotent."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._descriptor), self.path.lstat()):
+                self.path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def leave_token(address: str, token: bytes) -> TokenFile:
+    """Leave ``token`` for clients of the service at ``address``, and sweep what dead services left.
 
     Raises:
         TokenError: the runtime directory is not private.
+        OSError: the file cannot be written.
     """
-    path = _token_path(runtime_directory(), address)
+    directory = runtime_directory()
+    path = _token_path(directory, address)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(token + b"\n")
-    part.rename(path)  # a reader sees the old token or the new one, never half of it
-    return path
+    with _gate(directory):
+        _sweep(directory)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(descriptor, token + b"\n")
+            part.rename(path)  # a reader sees the old token or the new one, never half of it
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return TokenFile(path, descriptor)
 
 
-def remove_token(address: str) -> None:
-    """Take back what ``write_token`` left, if it is still there."""
-    with suppress(OSError, TokenError):
-        _token_path(runtime_directory(), address).unlink()
+def sweep_tokens() -> None:
+    """Remove the files of services that are gone."""
+    directory = runtime_path()
+    with suppress(OSError), _gate(directory):
+        _sweep(directory)
+
+
+@contextmanager
+def _gate(directory: Path) -> Iterator[None]:
+    """Hold everybody else off, so that nobody sweeps a file between its creation and its lock."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(directory: Path) -> None:
+    for path in [*directory.glob("token-*"), *directory.glob(".token-*")]:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue  # just removed by its service, or nothing of ours
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except OSError:
+            pass  # its service lives
+        finally:
+            os.close(descriptor)
 
 
 def find_token(address: str) -> bytes | None:

@@ -39,7 +39,7 @@ async def dial(address: Address, identity: Identity, *, token: bytes | None, exp
         await link.open(timeout_s=max(0.1, deadline - trio.current_time()))
     except PeerRefused as error:
         link.close("refused")
-        if error.code in (ErrorCode.BAD_MAGIC, ErrorCode.BAD_FRAME):
+        if error.code in (ErrorCode.BAD_MAGIC, ErrorCode.BAD_FRAME, ErrorCode.OUT_OF_ORDER):
             raise PeerRefused(f"what listens at {address} is not a scaler-trio {who}: {error}", error.code) from error
         raise PeerRefused(f"the {who} at {address} refused: {error}", error.code) from error
     except ConnectionClosed as error:

@@ -74,7 +74,7 @@ class Link:
         if scope.cancelled_caught:
             self.close("the handshake took too long")
             raise ConnectionClosed(
-                f"{self.stream.peer} did not complete the handshake within {timeout_s:g} s: "
+                f"{self.stream.peer} did not complete the handshake within {timeout_s:.2g} s: "
                 "it is overloaded, or not a scaler-trio service",
                 ErrorCode.SILENT_PEER,
             )

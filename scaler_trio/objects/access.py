@@ -4,13 +4,15 @@ On the server's host an object is written into, and mapped from, a file that the
 elsewhere, and with ``shared_memory=False``, it travels over TCP. Only opaque bytes here.
 """
 
+import errno
 import itertools
 import mmap
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from scaler_protocol import Buffer, Identity, Message, Role, limits
 from scaler_protocol import messages as m
@@ -21,6 +23,9 @@ from scaler_trio.objects.pieces import flat_views, pieces, read_into, write_view
 
 MAPPED_BYTES: Final = 1 * limits.MIB
 """From this size on objects are mapped; smaller ones are copied out, which is quicker and ends the lease at once."""
+
+_WITHOUT_DESCRIPTOR: Final[dict[str, Any]] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+"""Before Python 3.13 every mapping keeps a descriptor of its own."""
 
 _numbers = itertools.count(1)  # of the objects that this process writes, whatever their session
 _Result = TypeVar("_Result")
@@ -104,24 +109,21 @@ class ObjectAccess:
     # --------------------------------------------------------------------------------------------------- one request
 
     def _exchange(self, request: Callable[[Lane], _Result]) -> _Result:
-        try:
-            with self._lock:
-                for is_last in (False, True):
-                    is_new = self._lane is None
-                    try:
-                        return request(self._lane or self._connect())
-                    except LaneBroken as error:
-                        self._drop_lane()
-                        if is_new or is_last:
-                            raise ObjectStoreError(str(error)) from error
-                    except (ObjectMissing, ObjectStoreFull):
-                        raise  # an answer like any other: the connection is in step
-                    except BaseException:
-                        self._drop_lane()  # somewhere between request and answer
-                        raise
-                raise AssertionError("unreachable")
-        finally:
-            self._tell_ended_leases()
+        with self._lock:
+            for is_last in (False, True):
+                is_new = self._lane is None
+                try:
+                    return request(self._lane or self._connect())
+                except LaneBroken as error:
+                    self._drop_lane()
+                    if is_new or is_last:
+                        raise ObjectStoreError(str(error)) from error
+                except (ObjectMissing, ObjectStoreFull):
+                    raise  # an answer like any other: the connection is in step
+                except BaseException:
+                    self._drop_lane()  # somewhere between request and answer
+                    raise
+        raise AssertionError("unreachable")
 
     def _connect(self) -> Lane:
         if self._is_closed:
@@ -193,48 +195,20 @@ class ObjectAccess:
     def _map_file(self, lane: Lane, wanted: bytes, size_bytes: int) -> memoryview:
         descriptor = lane.take_file()
         try:
-            if size_bytes < MAPPED_BYTES:
-                lane.ended.append(wanted)
-                copy = memoryview(bytearray(size_bytes))
+            mapping = _map_privately(descriptor, size_bytes) if size_bytes >= MAPPED_BYTES else None
+            if mapping is None:
+                copy = _room_for(size_bytes)
                 read_into(descriptor, copy)
+                lane.end_lease(wanted)
                 return copy
-            mapping = mmap.mmap(descriptor, size_bytes, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
         except OSError as error:
-            text = f"object {short(wanted)} of {size_bytes} bytes cannot be mapped: {error.strerror or error}"
+            text = f"object {short(wanted)} of {size_bytes} bytes cannot be read: {error.strerror or error}"
             raise ObjectStoreError(text) from error
         finally:
             os.close(descriptor)
         # Called after the memory is unmapped, in whichever thread drops the last view.
-        weakref.finalize(mapping, self._on_unmapped, lane, wanted).atexit = False
+        weakref.finalize(mapping, lane.end_lease, wanted).atexit = False
         return memoryview(mapping)
-
-    def _on_unmapped(self, lane: Lane, ended: bytes) -> None:
-        if lane.is_closed or lane.pid != os.getpid():
-            return  # the lease ended with the connection, or is our parent's
-        lane.ended.append(ended)
-        self._tell_ended_leases()
-
-    def _tell_ended_leases(self) -> None:
-        """Tell the server, unless somebody is in the middle of a request: then that one does it afterwards.
-
-        A finalizer may run in the thread that holds the lock, so this never waits for it.
-        """
-        while True:
-            lane = self._lane
-            if lane is None or not lane.ended or not self._lock.acquire(blocking=False):
-                return
-            try:
-                if self._lane is not lane:
-                    continue
-                count = min(len(lane.ended), limits.BATCH_ROWS)
-                lane.send(m.EndLease(tuple([lane.ended.popleft() for _ in range(count)])))
-            except (LaneBroken, ObjectStoreError):
-                self._drop_lane()  # the leases end with the connection; the next request finds a new one
-            except BaseException:
-                self._drop_lane()
-                raise
-            finally:
-                self._lock.release()
 
     def _forget_parent(self) -> None:
         """In a forked child: what is open is the parent's, and the lock may be held by a thread that is not here."""
@@ -268,7 +242,7 @@ def _answer(lane: Lane, wanted: bytes, kind: type[Message]) -> Message:
 
 
 def _receive_chunks(lane: Lane, wanted: bytes, size_bytes: int) -> memoryview:
-    target = memoryview(_private_memory(size_bytes) if size_bytes >= MAPPED_BYTES else bytearray(size_bytes))
+    target = _room_for(size_bytes)
     offset = 0
     while offset < size_bytes:
         chunk = _answer(lane, wanted, m.ObjectChunk)
@@ -280,12 +254,26 @@ def _receive_chunks(lane: Lane, wanted: bytes, size_bytes: int) -> memoryview:
     return target
 
 
-def _private_memory(size_bytes: int) -> mmap.mmap:
-    """Memory that, unlike a bytearray, is not filled with zeros first, in huge pages where the system has them."""
+def _map_privately(descriptor: int, size_bytes: int) -> mmap.mmap | None:
+    """The file, copy-on-write; None when this process has too many files open for one more mapping."""
+    try:
+        return mmap.mmap(
+            descriptor, size_bytes, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, **_WITHOUT_DESCRIPTOR
+        )
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return None
+        raise
+
+
+def _room_for(size_bytes: int) -> memoryview:
+    """Memory of our own. Large: unlike a bytearray not filled with zeros, and in huge pages where there are any."""
+    if size_bytes < MAPPED_BYTES:
+        return memoryview(bytearray(size_bytes))
     memory = mmap.mmap(-1, size_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
+    return memoryview(memory)
 
 
 _everyone: "weakref.WeakSet[ObjectAccess]" = weakref.WeakSet()

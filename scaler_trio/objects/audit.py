@@ -19,9 +19,10 @@ def contradictions(index: "ObjectIndex") -> list[str]:
 
 
 def _room(index: "ObjectIndex") -> dict[str, bool]:
-    room, records = index._room, index._records
+    held = index._held
+    room, records = held.room, held.records
     used = {r.segment for r in records.values() if r.segment is not None}
-    disk = sum(r.size_bytes for r in records.values() if r.on_disk or r.object_id in index._spilling)
+    disk = sum(r.size_bytes for r in records.values() if r.on_disk or r.object_id in held.spilling)
     return {
         "a segment is used twice": len(used) == sum(r.segment is not None for r in records.values()),
         "a kept segment is in use": used.isdisjoint(room.kept),
@@ -40,10 +41,10 @@ def _room(index: "ObjectIndex") -> dict[str, bool]:
 
 
 def _objects(index: "ObjectIndex") -> dict[str, bool]:
-    records = index._records
+    held, records = index._held, index._held.records
     counted: dict[ObjectId, int] = {}
-    for held in index._leases.values():
-        for object_id, count in held.items():
+    for leased in index._leases.values():
+        for object_id, count in leased.items():
             counted[object_id] = counted.get(object_id, 0) + count
     condemned = [r for r in records.values() if r.state is State.CONDEMNED]
     on_disk = [r for r in records.values() if r.state is State.SPILLED]
@@ -51,16 +52,16 @@ def _objects(index: "ObjectIndex") -> dict[str, bool]:
     return {
         "leases are counted wrongly": all(r.leases == counted.get(r.object_id, 0) for r in records.values()),
         "a lease of nothing": counted.keys() <= records.keys(),
-        "the idle ones are others": index._idle.keys()
+        "the idle ones are others": held.idle.keys()
         == _ids(records, lambda r: r.state is State.SEALED and not r.leases),
-        "the waiting ones are others": index._waiting.keys() == _ids(records, lambda r: r.state is State.WAITING),
-        "the spilling ones are others": index._spilling.keys() == _ids(records, lambda r: r.work is Work.SPILLING),
+        "the waiting ones are others": held.waiting.keys() == _ids(records, lambda r: r.state is State.WAITING),
+        "the spilling ones are others": held.spilling.keys() == _ids(records, lambda r: r.work is Work.SPILLING),
         "an object in memory has no segment": all(
             r.segment is not None for r in records.values() if r.state in _IN_MEMORY
         ),
         "an object on disk has no file, or a segment": all(r.segment is None and r.on_disk for r in on_disk),
         "a deleted object is used by nobody": all(r.leases or r.work is not Work.NONE for r in condemned),
-        "somebody waits without end": all(r.deadline is not None for r in index._waiting.values()),
+        "somebody waits without end": all(r.deadline is not None for r in held.waiting.values()),
         "an unadopted object does not exist, or is adopted": all(
             object_id in records and not records[object_id].adopted for object_id in unadopted
         ),

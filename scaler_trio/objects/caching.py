@@ -25,6 +25,10 @@ FETCHER: Final[e.Connection] = 0
 """The fetcher's connection to the store; those of processors are numbered from 1."""
 
 
+IDLE_S: Final = 10.0
+"""After this long without uploads their connection is closed; the scheduler adopts an object much sooner."""
+
+
 @frozen
 class Wanted:
     """A processor wants an object that the cache does not have."""
@@ -128,12 +132,19 @@ class Uploader(Actor[Upload]):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._upstream.run)
                 with mailbox.until_closed():
-                    async for batch in mailbox:
-                        await self._upload_all(deque(batch))
+                    while not mailbox.closed:
+                        await self._upload_all(deque(await self._next(mailbox)))
                 nursery.cancel_scope.cancel()
         finally:
             for upload in mailbox.take_nowait():
                 os.close(upload.descriptor)
+
+    async def _next(self, mailbox: Mailbox[Upload]) -> list[Upload]:
+        """The next objects. Idle, it closes the connection, so that the server deletes what nobody adopted."""
+        while True:
+            with trio.move_on_after(IDLE_S):
+                return await mailbox.receive()
+            self._upstream.drop()
 
     async def _upload_all(self, uploads: deque[Upload]) -> None:
         try:
@@ -156,6 +167,8 @@ class Uploader(Actor[Upload]):
 
     async def _send(self, upload: Upload) -> None:
         upstream, object_id = self._upstream, upload.object_id
+        if upload.session.link.closed is not None:
+            raise ObjectStoreError("the processor that wrote it is gone")
         await upstream.send(m.Reserve(object_id, upload.size_bytes))
         await upstream.answer(object_id, m.Granted)
         for offset in range(0, upload.size_bytes, limits.OBJECT_CHUNK_BYTES):
@@ -207,7 +220,8 @@ class Fetcher(Actor[Wanted], Peer):
         raise AssertionError("the fetcher reads nothing")
 
     def expel(self, code: ErrorCode, text: str) -> None:
-        raise AssertionError(f"the fetcher broke the store's rules: {text}")
+        self._refusal = text  # a processor writes an object of this name, or the like: only this fetch fails
+        self._room.set()
 
     async def _fetch_all(self) -> None:
         while True:
@@ -237,7 +251,7 @@ class Fetcher(Actor[Wanted], Peer):
                 chunk = await upstream.answer(object_id, m.ObjectChunk)
                 if chunk.offset != offset or offset + len(chunk.data) > size_bytes or not len(chunk.data):
                     raise ObjectStoreError(
-                        f"the server sent bytes at {chunk.offset}; expected {offset} of {size_bytes}"
+                        f"the server sent {len(chunk.data)} bytes at {chunk.offset}; expected {offset} of {size_bytes}"
                     )
                 write_at(segment.descriptor, chunk.data, offset)
                 offset += len(chunk.data)
@@ -253,6 +267,10 @@ class Fetcher(Actor[Wanted], Peer):
         self._segment, self._refusal, self._room = None, "", trio.Event()
         self._store.tell_nowait(e.Reserve(FETCHER, object_id, size_bytes, RESULT_PATIENCE_S))
         await self._room.wait()
-        if self._segment is None:
+        return self._take_room()
+
+    def _take_room(self) -> Segment:
+        segment, self._segment = self._segment, None
+        if segment is None:
             raise ObjectStoreFull(f"the worker's object cache: {self._refusal}")
-        return self._segment
+        return segment

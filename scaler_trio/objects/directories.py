@@ -12,6 +12,8 @@ from pathlib import Path
 
 from attrs import define
 
+from scaler_trio.config.runtime import runtime_path
+
 
 @define
 class ClaimedDirectory:
@@ -34,8 +36,7 @@ def runtime_directory() -> Path:
     Raises:
         OSError: it cannot be made, or belongs to somebody else.
     """
-    root = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    return private_directory(root / f"scaler-trio-{os.getuid()}")
+    return private_directory(runtime_path())
 
 
 def private_directory(path: Path) -> Path:
@@ -68,6 +69,19 @@ def claim_directory(parent: Path, prefix: str) -> ClaimedDirectory:
         lock = _open(path)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return ClaimedDirectory(path, lock)
+    finally:
+        os.close(gate)
+
+
+def sweep_directory(parent: Path, prefix: str) -> None:
+    """Remove from ``parent`` the directories whose processes are gone; nothing happens if there is no ``parent``."""
+    try:
+        gate = _open(parent)
+    except OSError:
+        return
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        _sweep(parent, prefix)
     finally:
         os.close(gate)
 

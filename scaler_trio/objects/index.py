@@ -10,8 +10,6 @@ never spilled, recycled or forgotten; a segment whose writer or reader vanished 
 never recycled, as that process may still have it open.
 """
 
-import heapq
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,21 +20,16 @@ from scaler_protocol.ids import ObjectId, short
 from scaler_trio.objects import events as e
 from scaler_trio.objects.audit import contradictions
 from scaler_trio.objects.events import Connection, Effect, Event
-from scaler_trio.objects.room import KEPT_S, Room, RoomLimits, capacity_for, megabytes
+from scaler_trio.objects.holdings import Holdings
+from scaler_trio.objects.room import RoomLimits, capacity_for, megabytes
 from scaler_trio.objects.states import TRANSITIONS, Act, Record, State, Verb, Work
 
 ORPHAN_GRACE_S: Final = 30.0
 """An object that the scheduler has not adopted is deleted this long after the connection of its writer ended."""
 SPILLING_PATIENCE_S: Final = 60.0
 """Who waits for room is not refused before this while objects are on their way to disk: room is about to come."""
-DISK_RETRY_S: Final = 5.0
-"""After a write to disk failed nothing is spilled for this long, unless something was deleted from it."""
-SPILLS: Final = 64
-"""Objects on their way to disk at one time; enough to keep the disk busy."""
 WAITING_PER_CONNECTION: Final = 256
 """Reservations of one peer that wait for room; a peer writes one or a few objects at a time."""
-STORY_EVENTS: Final = 4096
-"""Events remembered for ``story``, over all objects."""
 
 
 class InternalError(Exception):
@@ -57,75 +50,59 @@ class Usage:
 
 
 class ObjectIndex:
-    """``handle`` is the only thing that changes it."""
+    """``handle`` is the only thing that changes it; where objects are is kept in its ``Holdings``."""
 
     def __init__(self, room_limits: RoomLimits) -> None:
-        self._room = Room(room_limits)
-        self._records: dict[ObjectId, Record] = {}
-        self._waiting: dict[ObjectId, Record] = {}  # first come, first served
-        self._idle: dict[ObjectId, Record] = {}  # sealed, in memory, not leased; least recently used first
-        self._spilling: dict[ObjectId, Record] = {}
+        self._held = Holdings(room_limits, self._disown)
         self._leases: dict[Connection, dict[ObjectId, int]] = {}
         self._unadopted: dict[Connection, dict[ObjectId, Record]] = {}  # by writer, from Reserve to Adopt
-        self._deadlines: list[tuple[float, ObjectId]] = []  # heap; valid if the record still has that deadline
-        self._disk_retry_at: float | None = None
-        self._story: deque[tuple[float, ObjectId, str]] = deque(maxlen=STORY_EVENTS)
-        self._effects: list[Effect] = []
-        self._now = 0.0
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event, and every deadline that has passed; say what is to be done, in this order."""
-        self._now = now
+        held = self._held
         effects: list[Effect] = []
-        self._effects = effects
-        self._expire()
+        held.effects, held.now = effects, now
+        for record in held.pop_overdue():
+            self._apply(Verb.OVERDUE, record.object_id, e.TimePassed(), None)
+        held.end_periods()
         _ON_EVENT[type(event)](self, event)
-        self._serve_waiting()
+        held.serve_waiting()
         return effects
 
     def next_deadline(self) -> float | None:
         """When ``TimePassed`` is due, or None."""
-        heap = self._deadlines
-        while heap and not self._is_due(*heap[0]):
-            heapq.heappop(heap)
-        candidates = [heap[0][0]] if heap else []
-        if self._disk_retry_at is not None:
-            candidates.append(self._disk_retry_at)
-        oldest = self._room.oldest_kept()
-        if oldest is not None:
-            candidates.append(self._room.kept[oldest] + KEPT_S)
-        return min(candidates, default=None)
+        return self._held.next_deadline()
 
     def usage(self) -> Usage:
         """A snapshot."""
-        room = self._room
-        leases = sum(record.leases for record in self._records.values()) if self._leases else 0
-        return Usage(len(self._records), room.used_bytes, room.kept_bytes, room.disk_bytes, leases, len(self._waiting))
+        held, room = self._held, self._held.room
+        leases = sum(sum(counts.values()) for counts in self._leases.values())
+        return Usage(len(held.records), room.used_bytes, room.kept_bytes, room.disk_bytes, leases, len(held.waiting))
 
     def state_of(self, object_id: ObjectId) -> State | None:
         """Where an object is, or None."""
-        record = self._records.get(object_id)
+        record = self._held.records.get(object_id)
         return None if record is None else record.state
 
     def story(self, object_id: ObjectId) -> str:
         """What happened to an object, as far as it is remembered, one line each."""
-        lines = [f"{when:.3f} {what}" for when, whose, what in self._story if whose == object_id]
-        record = self._records.get(object_id)
+        lines = [f"{when:.3f} {what}" for when, whose, what in self._held.story if whose == object_id]
+        record = self._held.records.get(object_id)
         lines.append(f"now: {record!r}" if record else "now: unknown")
         return "\n".join(lines)
 
     # ------------------------------------------------------------------------------------------------------- events
 
     def _on_reserve(self, event: e.Reserve) -> None:
-        if event.object_id in self._records:
+        if event.object_id in self._held.records:
             self._apply(Verb.RESERVE, event.object_id, event, event.connection)
             return
-        bound = self._room.limits
+        bound = self._held.room.limits
         if capacity_for(event.size_bytes) > bound.memory_bytes:
             text = (
                 f"is larger than the memory for objects ({megabytes(bound.memory_bytes)}): split it, or raise the limit"
             )
-            self._effects.append(
+            self._held.effects.append(
                 e.Refuse(event.connection, event.object_id, _about(event.object_id, event.size_bytes, text))
             )
             return
@@ -134,12 +111,12 @@ class ObjectIndex:
             waiting = sum(record.state is State.WAITING for record in mine.values())
             if waiting >= WAITING_PER_CONNECTION:
                 text = f"{waiting} reservations of this connection wait for room already; wait for their answers first"
-                self._effects.append(e.Offend(event.connection, ErrorCode.LIMIT, text))
+                self._held.effects.append(e.Offend(event.connection, ErrorCode.LIMIT, text))
                 return
         record = Record(event.object_id, event.connection, event.size_bytes)
-        record.patience_s, record.since = event.patience_s, self._now
-        self._records[event.object_id] = mine[event.object_id] = self._waiting[event.object_id] = record
-        self._note(event.object_id, f"reserve {event.size_bytes} bytes by connection {event.connection}")
+        record.patience_s, record.since = event.patience_s, self._held.now
+        self._held.records[event.object_id] = mine[event.object_id] = self._held.waiting[event.object_id] = record
+        self._held.note(event.object_id, f"reserve {event.size_bytes} bytes by connection {event.connection}")
 
     def _on_objects(self, event: e.Adopt | e.Delete) -> None:
         verb = Verb.ADOPT if type(event) is e.Adopt else Verb.DELETE
@@ -147,22 +124,22 @@ class ObjectIndex:
             self._apply(verb, object_id, event, None)
 
     def _on_end_leases(self, event: e.EndLeases) -> None:
-        held = self._leases.get(event.connection, {})
+        counts = self._leases.get(event.connection, {})
         for object_id in event.objects:
-            count = held.get(object_id, 0)
+            count = counts.get(object_id, 0)
             if count > 1:
-                held[object_id] = count - 1
+                counts[object_id] = count - 1
             elif count == 1:
-                del held[object_id]
+                del counts[object_id]
             else:
                 continue  # it says so twice: its connection was lost in between, and the lease with it
             self._apply(Verb.END_LEASE, object_id, event, event.connection)
-        if not held:
+        if not counts:
             self._leases.pop(event.connection, None)
 
     def _on_connection_lost(self, event: e.ConnectionLost) -> None:
         for object_id, count in self._leases.pop(event.connection, {}).items():
-            record = self._records[object_id]
+            record = self._held.records[object_id]
             record.may_be_open = record.may_be_open or record.segment is not None
             for _ in range(count):
                 self._apply(Verb.END_LEASE, object_id, event, event.connection)
@@ -181,16 +158,16 @@ class ObjectIndex:
         """Deadlines have been looked at already."""
 
     def _apply(self, verb: Verb, object_id: ObjectId, event: object, connection: Connection | None) -> None:
-        record = self._records.get(object_id)
+        record = self._held.records.get(object_id)
         if record is None:
             if verb is Verb.FETCH and connection is not None:
-                self._effects.append(e.NotThere(connection, object_id))
+                self._held.effects.append(e.NotThere(connection, object_id))
             elif verb is Verb.SEAL and connection is not None:
                 self._offend(connection, object_id, "sealed an object that it has not reserved")
             return
         act = TRANSITIONS[record.state][verb]
         if act is not Act.IGNORE:
-            self._note(object_id, f"{verb.value} while {record.state.value}: {act.value}")
+            self._held.note(object_id, f"{verb.value} while {record.state.value}: {act.value}")
             _ON_ACT[act](self, record, event, connection)
 
     # --------------------------------------------------------------------------------------------------------- acts
@@ -207,31 +184,29 @@ class ObjectIndex:
 
     def _act_missing(self, record: Record, event: object, connection: Connection | None) -> None:
         assert connection is not None
-        self._effects.append(e.NotThere(connection, record.object_id))
+        self._held.effects.append(e.NotThere(connection, record.object_id))
 
     def _act_grant(self, record: Record, event: object, connection: Connection | None) -> None:
-        assert record.segment is not None
-        record.state, record.work = State.RESERVED, Work.NONE
-        self._effects.append(e.Grant(record.writer, record.object_id, record.size_bytes, record.segment))
+        self._held.grant(record)
 
     def _act_refuse(self, record: Record, event: object, connection: Connection | None) -> None:
-        room = self._room
+        held = self._held
         if type(event) is e.SegmentFailed:
-            text = f"no memory for it: {event.reason}; {room.describe(self._busy_bytes())}"
+            text = f"no memory for it: {event.reason}; {held.describe_usage()}"
         else:
-            waited_s = self._now - record.since
-            if self._spilling and waited_s < SPILLING_PATIENCE_S:
-                self._set_deadline(record, record.since + SPILLING_PATIENCE_S)
+            waited_s = held.now - record.since
+            if held.spilling and waited_s < SPILLING_PATIENCE_S:
+                held.set_deadline(record, record.since + SPILLING_PATIENCE_S)
                 return
-            text = f"no room within {waited_s:.0f} s: {room.describe(self._busy_bytes())}; {room.limits.advice}"
-        self._effects.append(
+            text = f"no room within {waited_s:.0f} s: {held.describe_usage()}; {held.room.limits.advice}"
+        self._held.effects.append(
             e.Refuse(record.writer, record.object_id, _about(record.object_id, record.size_bytes, text))
         )
         self._act_forget(record, event, connection)
 
     def _act_forget(self, record: Record, event: object, connection: Connection | None) -> None:
         record.may_be_open = True  # by a writer that has not finished
-        self._release(record)
+        self._held.release(record)
 
     def _act_seal(self, record: Record, event: object, connection: Connection | None) -> None:
         assert connection is not None
@@ -239,186 +214,71 @@ class ObjectIndex:
             self._offend(connection, record.object_id, "sealed an object that another connection reserved")
             return
         record.state = State.SEALED
-        self._idle[record.object_id] = record
-        self._effects.append(e.Acknowledge(connection, record.object_id))
+        self._held.idle[record.object_id] = record
+        self._held.effects.append(e.Acknowledge(connection, record.object_id))
 
     def _act_lease(self, record: Record, event: object, connection: Connection | None) -> None:
         assert connection is not None
-        held = self._leases.setdefault(connection, {})
-        held[record.object_id] = held.get(record.object_id, 0) + 1
+        counts = self._leases.setdefault(connection, {})
+        counts[record.object_id] = counts.get(record.object_id, 0) + 1
         record.leases += 1
-        self._idle.pop(record.object_id, None)
+        self._held.idle.pop(record.object_id, None)
         segment = record.segment if record.state is not State.SPILLED else None
-        self._effects.append(e.Serve(connection, record.object_id, record.size_bytes, segment))
+        self._held.effects.append(e.Serve(connection, record.object_id, record.size_bytes, segment))
 
     def _act_unlease(self, record: Record, event: object, connection: Connection | None) -> None:
         record.leases -= 1
         if record.leases:
             return
         if record.state is State.SEALED:
-            self._idle[record.object_id] = record
+            self._held.idle[record.object_id] = record
         elif record.state is State.CONDEMNED and record.work is Work.NONE:
-            self._release(record)
+            self._held.release(record)
 
     def _act_adopt(self, record: Record, event: object, connection: Connection | None) -> None:
         record.adopted, record.deadline = True, None
         self._disown(record)
 
     def _act_orphan(self, record: Record, event: object, connection: Connection | None) -> None:
-        self._set_deadline(record, self._now + ORPHAN_GRACE_S)
+        self._held.set_deadline(record, self._held.now + ORPHAN_GRACE_S)
 
     def _act_remove(self, record: Record, event: object, connection: Connection | None) -> None:
         if record.leases:
             self._act_condemn(record, event, connection)
         else:
-            self._release(record)
+            self._held.release(record)
 
     def _act_condemn(self, record: Record, event: object, connection: Connection | None) -> None:
         record.state, record.deadline = State.CONDEMNED, None
         self._disown(record)
 
-    def _act_spilled(self, record: Record, event: object, connection: Connection | None) -> None:
-        del self._spilling[record.object_id]
-        record.work, record.on_disk = Work.NONE, True
+    def _act_spilled(self, record: Record, event: e.SpillDone, connection: Connection | None) -> None:
+        held = self._held
+        held.end_spill(record, event)
         if record.leases:  # somebody began to read it meanwhile: it is not the least recently used any more
             record.state = State.SEALED
-            self._drop_file(record)
-            return
-        record.state = State.SPILLED
-        self._release_segment(record)
+            held.drop_file(record)
+        else:
+            record.state = State.SPILLED
+            held.release_segment(record)
 
-    def _act_keep(self, record: Record, event: object, connection: Connection | None) -> None:
-        assert type(event) is e.SpillFailed
-        del self._spilling[record.object_id]
-        record.work, record.state = Work.NONE, State.SEALED
-        self._room.disk_bytes -= record.size_bytes
-        self._room.disk_error = event.reason
-        self._disk_retry_at = self._now + DISK_RETRY_S
+    def _act_keep(self, record: Record, event: e.SpillFailed, connection: Connection | None) -> None:
+        self._held.end_spill(record, event)
+        record.state = State.SEALED
         if not record.leases:
-            self._idle[record.object_id] = record
+            self._held.idle[record.object_id] = record
 
     def _act_finish(self, record: Record, event: object, connection: Connection | None) -> None:
-        if self._spilling.pop(record.object_id, None) is not None:
-            if type(event) is e.SpillDone:
-                record.on_disk = True
-                self._drop_file(record)
-            else:
-                self._room.disk_bytes -= record.size_bytes
+        held = self._held
+        if isinstance(event, e.SpillDone | e.SpillFailed):
+            held.end_spill(record, event)
+            if record.on_disk:
+                held.drop_file(record)
         record.work = Work.NONE
         if not record.leases:
-            self._release(record)
-
-    # --------------------------------------------------------------------------------------------------------- room
-
-    def _serve_waiting(self) -> None:
-        while self._waiting:
-            record = next(iter(self._waiting.values()))
-            if not self._place(record):
-                self._limit_waiting()
-                return
-            del self._waiting[record.object_id]
-            record.deadline = None
-
-    def _limit_waiting(self) -> None:
-        """Only who really waits gets a deadline: most reservations never cost an entry of the heap."""
-        for record in reversed(self._waiting.values()):
-            if record.deadline is not None:
-                return
-            self._set_deadline(record, record.since + record.patience_s)
-
-    def _place(self, record: Record) -> bool:
-        """Give the record a segment, or a new one on its way, or start to make room and say False."""
-        room = self._room
-        while True:
-            segment = room.recycle(record.size_bytes)
-            if segment is not None:
-                record.segment = segment
-                self._act_grant(record, None, None)
-                return True
-            missing_bytes = room.missing_for(record.size_bytes)
-            if not missing_bytes:
-                record.segment = room.add(record.size_bytes)
-                record.state, record.work = State.ALLOCATING, Work.CREATING
-                capacity = room.segments[record.segment]
-                self._effects.append(e.CreateSegment(record.object_id, record.segment, capacity))
-                return True
-            kept = room.oldest_kept()
-            if kept is not None:
-                self._destroy(kept)
-            elif room.limits.drops and self._idle:
-                victim = next(iter(self._idle.values()))
-                self._note(victim.object_id, "dropped for a newer object")
-                self._release(victim)
-            else:
-                self._spill(missing_bytes)
-                return False
-
-    def _spill(self, missing_bytes: int) -> None:
-        """Begin to move least recently used objects to disk until so much will have become free."""
-        room = self._room
-        missing_bytes -= sum(self._capacity_of(record) for record in self._spilling.values())
-        while missing_bytes > 0 and self._idle and len(self._spilling) < SPILLS:
-            victim = next(iter(self._idle.values()))
-            if not room.fits_on_disk(victim.size_bytes):
-                return
-            assert victim.segment is not None
-            del self._idle[victim.object_id]
-            self._spilling[victim.object_id] = victim
-            victim.state, victim.work = State.SPILLING, Work.SPILLING
-            room.disk_bytes += victim.size_bytes
-            missing_bytes -= self._capacity_of(victim)
-            self._note(victim.object_id, "spill")
-            self._effects.append(e.Spill(victim.object_id, victim.segment, victim.size_bytes))
-
-    def _release(self, record: Record) -> None:
-        """Forget an object that nobody uses, and give back what it takes."""
-        self._release_segment(record)
-        if record.on_disk:
-            self._drop_file(record)
-        record.deadline = None
-        del self._records[record.object_id]
-        self._idle.pop(record.object_id, None)
-        self._waiting.pop(record.object_id, None)
-        self._disown(record)
-
-    def _release_segment(self, record: Record) -> None:
-        segment, record.segment = record.segment, None
-        if segment is None:
-            return
-        if record.may_be_open or not self._room.keep(segment, self._now):
-            self._destroy(segment)
-
-    def _destroy(self, segment: int) -> None:
-        self._room.remove(segment)
-        self._effects.append(e.DestroySegment(segment))
-
-    def _drop_file(self, record: Record) -> None:
-        record.on_disk = False
-        self._room.disk_bytes -= record.size_bytes
-        self._room.disk_error, self._disk_retry_at = "", None
-        self._effects.append(e.DeleteFile(record.object_id))
+            held.release(record)
 
     # ------------------------------------------------------------------------------------------------------- inside
-
-    def _expire(self) -> None:
-        heap, room, now = self._deadlines, self._room, self._now
-        while heap and heap[0][0] <= now:
-            due, object_id = heapq.heappop(heap)
-            if self._is_due(due, object_id):
-                self._records[object_id].deadline = None
-                self._apply(Verb.OVERDUE, object_id, e.TimePassed(), None)
-        if self._disk_retry_at is not None and self._disk_retry_at <= now:
-            self._disk_retry_at, room.disk_error = None, ""
-        while (oldest := room.oldest_kept()) is not None and room.kept[oldest] + KEPT_S <= now:
-            self._destroy(oldest)
-
-    def _is_due(self, due: float, object_id: ObjectId) -> bool:
-        record = self._records.get(object_id)
-        return record is not None and record.deadline == due
-
-    def _set_deadline(self, record: Record, when: float) -> None:
-        record.deadline = when
-        heapq.heappush(self._deadlines, (when, record.object_id))
 
     def _disown(self, record: Record) -> None:
         mine = self._unadopted.get(record.writer)
@@ -428,23 +288,13 @@ class ObjectIndex:
                 del self._unadopted[record.writer]
 
     def _offend(self, connection: Connection, object_id: ObjectId, what: str) -> None:
-        self._effects.append(e.Offend(connection, ErrorCode.OUT_OF_ORDER, f"{what} ({short(object_id)})"))
-
-    def _capacity_of(self, record: Record) -> int:
-        return 0 if record.segment is None else self._room.segments[record.segment]
-
-    def _busy_bytes(self) -> int:
-        idle = sum(map(self._capacity_of, self._idle.values()))
-        return self._room.used_bytes - idle
-
-    def _note(self, object_id: ObjectId, what: str) -> None:
-        self._story.append((self._now, object_id, what))
+        self._held.effects.append(e.Offend(connection, ErrorCode.OUT_OF_ORDER, f"{what} ({short(object_id)})"))
 
     def check_invariants(self) -> None:
         """Raise ``InternalError`` when the accounts do not agree; walks over everything, for tests."""
         broken = contradictions(self)
         if broken:
-            last = list(self._story)[-5:]
+            last = list(self._held.story)[-5:]
             raise InternalError(f"the object index contradicts itself: {', '.join(broken)}; last: {last}")
 
 

@@ -1,18 +1,32 @@
 """A lane: one blocking connection to an object storage server, over TCP or its local socket, without Trio.
 
 Processors and clients' threads use it, which run user code and no event loop. Whoever uses a lane from several threads
-holds a lock around each exchange.
+holds a lock around each exchange; only ``end_lease`` may be called at any time, in any thread, even by the garbage
+collector in the middle of an exchange.
 """
 
 import array
 import os
 import socket
+import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from scaler_protocol import Connection, ErrorCode, Identity, Message, RemoteProtocolError, Role, Side
+from scaler_protocol import (
+    Buffer,
+    Connection,
+    ErrorCode,
+    Identity,
+    LocalProtocolError,
+    Message,
+    RemoteProtocolError,
+    Role,
+    Side,
+    limits,
+)
 from scaler_protocol import messages as m
 from scaler_trio.objects.errors import ObjectStoreError
 
@@ -38,8 +52,8 @@ class Lane:
         self.where = where
         self.server = m.ObjectServer("", 0)
         self.is_closed = False
-        #: Leases that ended and that the server has not been told of; filled by finalizers, in any thread.
-        self.ended: deque[bytes] = deque()
+        self._ended: deque[bytes] = deque()  # leases that the server has not yet been told of
+        self._sending = threading.Lock()
         self._socket = sock
         self._connection = connection
         self._messages: deque[Message] = deque()
@@ -55,12 +69,17 @@ class Lane:
         """Send it all. Raises ``LaneBroken``."""
         buffers = self._connection.encode(message)
         try:
-            if len(buffers) == 1:
-                self._socket.sendall(buffers[0])
-            else:
+            with self._sending:
                 self._send_all(buffers)
         except OSError as error:
             raise self._last_words(error) from error
+        self._tell_ended()
+
+    def end_lease(self, object_id: bytes) -> None:
+        """Tell the server, now or with the next message, that the object is not mapped any more. Never waits."""
+        if self.pid == os.getpid():  # else the lease is our parent's
+            self._ended.append(object_id)
+            self._tell_ended()
 
     def receive(self) -> Message:
         """The next message.
@@ -153,7 +172,22 @@ class Lane:
             raise LaneBroken(f"{self.where} sent a file, and this process has too many open: raise `ulimit -n`")
         return count
 
-    def _send_all(self, buffers: list[bytes | bytearray | memoryview]) -> None:
+    def _tell_ended(self) -> None:
+        """Unless somebody is sending, possibly below us in this very thread: then that one does it afterwards."""
+        while self._ended and not self.is_closed and self._sending.acquire(blocking=False):
+            try:
+                count = min(len(self._ended), limits.BATCH_ROWS)
+                ended = tuple([self._ended.popleft() for _ in range(count)])
+                self._send_all(self._connection.encode(m.EndLease(ended)))
+            except (OSError, LocalProtocolError):
+                return  # broken, and all leases with it: the next request finds out
+            finally:
+                self._sending.release()
+
+    def _send_all(self, buffers: Sequence[Buffer]) -> None:
+        if len(buffers) == 1:
+            self._socket.sendall(buffers[0])
+            return
         sent = self._socket.sendmsg(buffers)
         for buffer in buffers:
             if sent < len(buffer):
@@ -163,8 +197,11 @@ class Lane:
                 sent -= len(buffer)
 
     def _flush(self) -> None:
-        for buffer in self._connection.take_outgoing():
-            self._socket.sendall(buffer)
+        outgoing = self._connection.take_outgoing()
+        if outgoing:
+            with self._sending:
+                for buffer in outgoing:
+                    self._socket.sendall(buffer)
 
     def _last_words(self, cause: OSError) -> Exception:
         """Why the server closed, if it said so before sending failed."""

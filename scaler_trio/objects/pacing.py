@@ -25,7 +25,8 @@ class PacedStream(Stream):
 
     def __init__(self, inner: SocketStream) -> None:
         self._inner = inner
-        self._files: deque[int] = deque()  # bounded by the outbox: a message goes with each
+        self._files: deque[int] = deque()  # bounded by who passes them
+        self._is_closed = False
         self._taken_bytes = 0
         self._progress: trio.Event | None = None  # only while somebody waits
 
@@ -42,9 +43,17 @@ class PacedStream(Stream):
         """All that the socket has taken so far."""
         return self._taken_bytes
 
+    @property
+    def waiting_files(self) -> int:
+        """Files that the peer has not taken."""
+        return len(self._files)
+
     def pass_file(self, descriptor: int) -> None:
         """Send this file with the next bytes; it belongs to the stream from now on, also after a failure."""
-        self._files.append(descriptor)
+        if self._is_closed:
+            os.close(descriptor)
+        else:
+            self._files.append(descriptor)
 
     async def wait_progress(self) -> None:
         """Return when the socket has taken more, or is closed."""
@@ -71,6 +80,7 @@ class PacedStream(Stream):
         await self._inner.wait_writable()
 
     def close(self) -> None:
+        self._is_closed = True
         self._inner.close()
         while self._files:
             os.close(self._files.popleft())

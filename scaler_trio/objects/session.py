@@ -25,6 +25,8 @@ ARGUMENT_PATIENCE_S: Final = 2.0
 """A client's put waits this long for room: enough for deletions and leases that are about to end."""
 RESULT_PATIENCE_S: Final = 60.0
 """A finished result waits longer: the work is done, and losing it costs more than the worker's waiting."""
+WAITING_FILES: Final = 256
+"""Files that one peer may leave unread: each is a file descriptor of ours."""
 _WITHOUT_HEARTBEAT: Final = Timing(heartbeat_s=3600.0, deadline_s=36000.0)
 """For peers that only speak when they want something, and whose end the socket tells: nobody would read our pings."""
 
@@ -150,6 +152,10 @@ class LocalSession(Session):
     def _send_with_file(
         self, message: Message, object_id: ObjectId, segment: Segment | None, *, is_writable: bool
     ) -> None:
+        if self.stream.waiting_files >= WAITING_FILES:
+            text = f"{WAITING_FILES} files wait to be read from this connection; read them first"
+            self.expel(ErrorCode.SLOW_PEER, text)
+            return
         try:
             if is_writable:
                 assert segment is not None

@@ -47,7 +47,7 @@ class SpillFiles(SpillStore):
         Raises:
             OSError: it cannot be made.
         """
-        self._claim: ClaimedDirectory = claim_directory(parent or _default_parent(), "spill-")
+        self._claim: ClaimedDirectory = claim_directory(parent or default_parent(), "spill-")
         self._stopping = threading.Event()
 
     @property
@@ -96,7 +96,8 @@ class SpillFiles(SpillStore):
         return self.directory / object_id.hex()
 
 
-def _default_parent() -> Path:
+def default_parent() -> Path:
+    """Where spilled objects go unless a server is told otherwise; need not exist."""
     root = Path("/var/tmp")
     if not os.access(root, os.W_OK | os.X_OK):
         root = Path(tempfile.gettempdir())

@@ -1,12 +1,17 @@
 """The scheduler's decisions, without clock or IO: ``handle(event, now)`` and what is to be done about it.
 
-How to think about it: the tables of ``state.py`` are the truth. Clients' messages (``submissions.py``) put work in,
-``feeding.py`` gives it to workers, their reports (``reports.py``) end it (``completion.py``) or put it back, and
-``peers.py`` deals with those that go. Every step ends by feeding hungry workers and by putting the step's rows into one
-message per peer. A message is checked before anything of it is taken in: what a peer does wrong closes its session only.
+How to think about it: the tables of ``state.py`` are the truth. Clients' messages (``submissions.py``, ``arrays.py``,
+``graphs.py``) put work in, ``feeding.py`` and ``slicing.py`` give it to workers, their reports (``reports.py``) end it
+(``completion.py``, ``delivery.py``) or put it back (``requeue.py``); ``clients.py``, ``workers.py`` and ``recovery.py``
+deal with those that go and come back. Every step ends by feeding hungry workers and by putting the step's rows into
+one message per peer. A message is checked before anything of it is taken in: what a peer does wrong closes its session,
+and nothing else.
 
-Invariants (``check_invariants``): every task is in exactly one state with the fields that it needs; a worker's load is the
-sum of its open rows; every received row of an array is exactly one of done, assigned, to be redone, or not yet assigned.
+Invariants (``check_invariants``): every task is in exactly one state with the fields that it needs; a worker's load is
+the sum of its open rows; every received row of an array is in exactly one of the places that ``records.Array`` names.
+
+Cost: nothing in a step looks at all tasks or at all workers. It grows with the rows of the event, with the kinds of
+worker that want work, and once a second with the number of clients.
 """
 
 from collections.abc import Sequence
@@ -15,23 +20,35 @@ from attrs import frozen
 
 from scaler_protocol import ErrorCode, Message
 from scaler_protocol import messages as m
+from scaler_protocol.limits import BATCH_ROWS
+from scaler_trio.scheduler.arrays import Arrays
+from scaler_trio.scheduler.clients import Clients
 from scaler_trio.scheduler.completion import Completion
+from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.effects import Effects
 from scaler_trio.scheduler.errors import InternalError, PeerFault
 from scaler_trio.scheduler.feeding import Feeding
+from scaler_trio.scheduler.graphs import Graphs
 from scaler_trio.scheduler.invariants import broken
-from scaler_trio.scheduler.peers import Peers
-from scaler_trio.scheduler.records import Client
+from scaler_trio.scheduler.recall import Recall
+from scaler_trio.scheduler.records import Client, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.reports import Reports
+from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.submissions import Submissions
 from scaler_trio.scheduler.tuning import Tuning
+from scaler_trio.scheduler.unrunnable import Unrunnable
+from scaler_trio.scheduler.workers import Workers
+
+DECAY_S = 1.0
+"""How often what clients have used is let fade."""
 
 
 @frozen
 class ClientConnected:
-    """A client's session is open."""
+    """A client's session is open; a second one of the same session supersedes the first, which is not reported lost."""
 
     session: bytes
     name: str = ""
@@ -40,7 +57,7 @@ class ClientConnected:
 
 @frozen
 class WorkerConnected:
-    """A worker's session is open."""
+    """A worker's session is open; as for clients."""
 
     session: bytes
     name: str = ""
@@ -71,83 +88,146 @@ class SchedulerCore:
 
     def __init__(self, *, epoch: int, now: float, object_address: str = "", tuning: Tuning | None = None) -> None:
         tuning = tuning or Tuning()
-        self.state = SchedulerState(epoch, tuning, object_address, now)
-        self.completion = Completion(self.state)
-        self.recovery = Recovery(self.state, until=now + tuning.recovery_s)
-        self.feeding = Feeding(self.state, self.completion)
-        self.submissions = Submissions(self.state, self.completion, self.recovery)
-        self.reports = Reports(self.state, self.completion, self.feeding, self.recovery)
-        self.peers = Peers(self.state, self.feeding, self.reports, self.recovery)
-        self.recovery.redeliver = self.reports.handle
+        self.state = state = SchedulerState(epoch, tuning, object_address, now)
+        self.delivery = Delivery(state)
+        self.recovery = Recovery(state, until=now + tuning.recovery_s)
+        self.completion = Completion(state, self.delivery, self.recovery)
+        self.requeue = Requeue(state, self.completion)
+        self.feeding = Feeding(state, Slicing(state))
+        self.recall = Recall(state)
+        self.unrunnable = Unrunnable(state, self.completion)
+        graphs = Graphs(state, self.completion, self.delivery, self.recovery)
+        arrays = Arrays(state, self.completion, self.delivery, self.recovery)
+        self.submissions = Submissions(state, self.completion, self.delivery, self.recovery, arrays, graphs)
+        self.reports = Reports(state, self.completion, self.delivery, self.requeue, self.recall, self.recovery)
+        self.clients = Clients(state, self.delivery, graphs, self.recovery)
+        self.workers = Workers(state, self.requeue, self.recovery)
+        self.recovery.report = self.reports.handle
 
     def handle(self, event: Event, now: float) -> Effects:
-        """One event; what is to be done about it."""
+        """One event; what is to be done about it.
+
+        Raises:
+            InternalError: a fault of ours; the tables may contradict each other from now on.
+        """
         state = self.state
         state.now = now
-        if type(event) is Received:
-            self._received(event)
-        elif type(event) is ClientConnected:
-            self.peers.client_connected(event.session, event.name, event.python)
-        elif type(event) is WorkerConnected:
-            self.peers.worker_connected(event.session, event.name, event.python)
-        elif type(event) is PeerLost:
-            self.peers.client_lost(event.session, on_purpose=event.on_purpose)
-            self.peers.worker_lost(event.session, on_purpose=event.on_purpose)
+        kind = type(event)
+        if kind is Received:
+            self._received(event)  # type: ignore[arg-type]
+        elif kind is ClientConnected:
+            self.clients.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
+        elif kind is WorkerConnected:
+            self.workers.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
+        elif kind is PeerLost:
+            self._lost(event.session, on_purpose=event.on_purpose)  # type: ignore[union-attr]
         return self._finish_step()
 
     def on_deadline(self, now: float) -> Effects:
         """Time has passed: what was due by ``next_deadline``."""
         self.state.now = now
-        self.peers.expire()
-        self.feeding.check_unrunnable()
+        for peer in self.state.due_departures():
+            if type(peer) is Client:
+                self.clients.forget(peer)
+            elif type(peer) is Worker:
+                self.workers.expire(peer)
+        self.recovery.expire()
         return self._finish_step()
 
     def next_deadline(self) -> float | None:
         """When ``on_deadline`` should be called next; None = only after another event."""
-        times = (self.peers.next_deadline(), self.feeding.next_unrunnable_at(), self.feeding.recall_at or None)
+        times = (
+            self.state.next_departure(),
+            self.recovery.next_deadline(),
+            self.unrunnable.due_at(),
+            self.recall.due_at or None,
+        )
         return min((time for time in times if time is not None), default=None)
 
     def _received(self, event: Received) -> None:
-        session = event.session
-        worker = self.state.workers.get(session)
-        client = self.state.clients.get(session)
+        session, state = event.session, self.state
+        worker, client = state.workers.get(session), state.clients.get(session)
         try:
-            for message in event.messages:
-                if client is not None:
-                    self.submissions.handle(client, message)
-                elif worker is not None:
-                    if type(message) is m.WorkerHeld:
-                        self.peers.worker_held(worker, message)
-                    elif worker.ready:
+            if worker is not None and worker.connected:
+                for message in event.messages:
+                    if worker.ready:
                         self.reports.handle(worker, message)
+                    elif type(message) is m.WorkerHeld:
+                        self.workers.held(worker, message)
                     else:
                         raise PeerFault("a worker's first message says what it holds")
+            elif client is not None and client.connected:
+                for message in event.messages:
+                    if client.ready:
+                        self.submissions.handle(client, message)
+                    elif type(message) is m.ClientHeld:
+                        self.clients.held(client, message)
+                    else:
+                        raise PeerFault("a client's first message says what it holds")
         except PeerFault as fault:
-            self.state.close_session(session, ErrorCode.NOT_YOURS, str(fault))
+            # What it sent before and what it did right stays; it may come back, as after any loss of a connection.
+            state.close_session(session, ErrorCode.NOT_YOURS, str(fault))
+            self._lost(session, on_purpose=False)
+
+    def _lost(self, session: bytes, *, on_purpose: bool) -> None:
+        client, worker = self.state.clients.get(session), self.state.workers.get(session)
+        if client is not None:
+            self.clients.lost(client, on_purpose=on_purpose)
+        if worker is not None:
+            self.workers.lost(worker, on_purpose=on_purpose)
+
+    # -------------------------------------------------------------------------------------------------- end of step
 
     def _finish_step(self) -> Effects:
         state = self.state
-        if self.recovery.pending:
+        if self.recovery.complete:
             self.recovery.deliver()
-        self.feeding.feed()
-        if state.ready or self.feeding.unfit_since:
-            self.feeding.check_unrunnable()
-        self.feeding.recall()
+        if state.now - state.usage_decayed_at >= DECAY_S:
+            state.decay_usage()
         for client in state.touched:
-            state.flush_rows(client)
+            if client.rows:
+                self.delivery.flush_rows(client)
+            state.ready.refresh(client)
+        self.feeding.feed()
+        self.unrunnable.check()
+        for client in state.touched:
+            if client.rows:
+                self.delivery.flush_rows(client)
             self._grant(client)
         state.touched.clear()
         for worker in state.assigned:
-            self.feeding.flush_worker(worker)
+            self._flush_worker(worker)
         state.assigned.clear()
+        self.recall.recall()  # after the assignments that it may be about
         effects, state.effects = state.effects, Effects()
-        state.references.effects = state.effects
+        state.references.flush(effects)
         return effects
+
+    def _flush_worker(self, worker: Worker) -> None:
+        state, session = self.state, worker.session
+        if not worker.ready:  # it learns of all that from the held-sets when it comes back
+            for rows in (worker.cancels, worker.forgets, worker.settled):
+                rows.clear()
+            return
+        if worker.cancels:
+            cancels, worker.cancels = worker.cancels, []
+            for at in range(0, len(cancels), BATCH_ROWS):
+                state.effects.send(session, m.CancelAttempts(tuple(cancels[at : at + BATCH_ROWS])))
+        if worker.forgets:
+            forgets, worker.forgets = worker.forgets, []
+            for at in range(0, len(forgets), BATCH_ROWS):
+                state.effects.send(session, m.ForgetFunctions(tuple(forgets[at : at + BATCH_ROWS])))
+        if worker.assignments:
+            self.feeding.flush_assignments(worker)
+        if worker.settled:
+            settled, worker.settled = worker.settled, []
+            for at in range(0, len(settled), BATCH_ROWS):
+                state.effects.send(session, m.Settled(tuple(settled[at : at + BATCH_ROWS])))
 
     def _grant(self, client: Client) -> None:
         tuning = self.state.tuning
         total = client.received_bytes - client.unassigned_bytes + tuning.credit_bytes
-        if total >= client.credit_bytes + tuning.credit_step_bytes and client.connected:
+        if client.ready and total >= client.credit_bytes + tuning.credit_step_bytes:
             client.credit_bytes = total
             self.state.effects.send(client.session, m.Credit(total))
 
@@ -159,11 +239,9 @@ class SchedulerCore:
         if client is None:
             return []
         record = client.tasks.get(number) or client.arrays.get(number)
-        return (
-            [" ".join(str(getattr(part, "value", part)) for part in entry) for entry in record.story] if record else []
-        )
+        return [" ".join(map(str, entry)) for entry in record.story] if record is not None else []
 
     def check_invariants(self) -> None:
-        """Raise ``InternalError`` if the tables contradict each other: for tests, and cheap to read."""
+        """Raise ``InternalError`` if the tables contradict each other. For tests: it looks at everything."""
         for fault in broken(self.state):
             raise InternalError(fault)

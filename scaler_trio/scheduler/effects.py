@@ -20,7 +20,7 @@ class Effects:
 
     sends: dict[bytes, list[Message]] = field(factory=dict)
     closes: list[Close] = field(factory=list)
-    adopt: list[bytes] = field(factory=list)
+    adopt: list[bytes] = field(factory=list)  # no object is in both, unless it came and went: adopt before delete
     delete: list[bytes] = field(factory=list)
 
     def send(self, session: bytes, message: Message) -> None:

@@ -1,26 +1,31 @@
-"""Who gets what, and when: keeping workers fed ahead by time, cutting slices, and recalling queued work for idle workers."""
+"""Who gets what: ready work goes to workers that want it, idle ones first, then those with little queued.
 
-from array import array as typed_array
-from heapq import nlargest
-from itertools import islice
+A worker is fed to a depth in predicted time, so that short tasks are prefetched deep and long ones not at all.
+"""
 
-from attrs import define, field
+from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
-from scaler_protocol.messages import Outcome
-from scaler_trio.scheduler.completion import Completion
-from scaler_trio.scheduler.estimates import expected_s, slice_rows
-from scaler_trio.scheduler.queues import has_unassigned
-from scaler_trio.scheduler.records import Array, Attempt, ClassKey, RowBlock, Task, Worker
+from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, EMPTY, TIERS, Group
+from scaler_trio.scheduler.queues import Line
+from scaler_trio.scheduler.ranges import ONE_ROW
+from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Suspect, Task, Worker
+from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
-from scaler_trio.scheduler.states import TaskEvent, TaskState
+from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
 
-MESSAGE_BYTES = 1 * MIB
-"""Payloads put together into one assignment message: a small part of a frame's limit."""
+ASSIGN_BYTES = 1 * MIB
+"""Assignment rows are put together up to this."""
 
-IDLE_AT_ONCE = 64
-"""Idle workers that one step recalls work for; the next step goes on."""
+ROW_INPUTS_BYTES = 256 * 1024
+"""Inputs of a node up to this travel in its row; more go ahead of it in messages of their own."""
+
+RESERVED = 64
+"""Workers that are run empty for suspects at one time; once empty, a worker takes one suspect after the other."""
+
+_ON_ASSIGN = {before: after for before, after in ON[TaskEvent.ASSIGN].items() if after is not None}
+_NO_INPUTS: tuple[bytes, ...] = ()
 
 
 @define
@@ -28,84 +33,135 @@ class Feeding:
     """Assigns ready work to hungry workers."""
 
     state: SchedulerState
-    completion: Completion
-    recall_at: float = 0.0  # when to look again at workers that sit on queued work while others idle; 0 = never
-    fleet: int = -1  # the fleet that `fitting` is about
-    fitting: dict[ClassKey, bool] = field(factory=dict)
-    unfit_since: dict[ClassKey, float] = field(factory=dict)  # classes with ready work that no connected worker fits
-
-    # ------------------------------------------------------------------------------------------------------- assign
+    slicing: Slicing
 
     def feed(self) -> None:
         """Give ready work to hungry workers, in turn, until either runs out."""
         state = self.state
-        ready, hungry = state.ready, state.hungry
-        if not ready or not hungry:
+        ready, fleet = state.ready, state.fleet
+        if ready.suspects or fleet.reserved:
+            self._feed_suspects()
+        if not ready.classes:
             return
-        passed_over: list[Worker] = []
-        while hungry and ready:
-            worker = next(iter(hungry))
-            del hungry[worker]
-            keys = [
-                key for key in ready.classes if state.fits(worker, key) and (not key[1] or state.has_room(worker, key))
-            ]
-            source = ready.head(keys, state.blocked) if keys else None
-            if source is None:
-                passed_over.append(worker)
-                continue
-            if type(source) is Task:
-                if source.alone and worker.items:
-                    passed_over.append(worker)
-                    continue
-                ready.pop(source)
-                self._assign_task(worker, source)
-            elif type(source) is Array and not self._assign_slice(worker, source):
-                passed_over.append(worker)
-                continue
-            hungry.pop(worker, None)  # to the end of the line
-            state.check_hunger(worker)
-        for worker in passed_over:
-            hungry[worker] = None
+        for tier in range(TIERS):
+            for group in list(fleet.hungry[tier]):
+                self._feed_group(group, tier)
+                if not ready.classes:
+                    return
 
-    def _assign_task(self, worker: Worker, task: Task) -> None:
+    def _feed_group(self, group: Group, tier: int) -> None:
         state = self.state
-        state.move(task, TaskEvent.ASSIGN)
-        attempt = state.new_attempt(worker, task, 0, 1, expected_s(task.function, state.tuning))
-        task.attempt = attempt
-        if task.alone:
-            worker.exclusive = True
-        client = task.client
-        client.unassigned_bytes -= len(task.payload)
-        state.touched[client] = None
-        function = task.function
-        if function.key not in worker.functions:
-            self._put_function(worker, task)
-        inputs: tuple[bytes, ...] = ()
-        if task.inputs:
-            inputs = self._inputs(worker, attempt, task)
-        option = worker.assignment_options.setdefault(task.options, len(worker.assignment_options))
-        worker.assignments.append(
-            (attempt.number, client.session, task.number, function.key, task.payload, inputs, option)
-        )
-        worker.assignment_bytes += len(task.payload) + sum(map(len, inputs))
-        state.assigned[worker] = None
-        if len(worker.assignments) >= BATCH_ROWS or worker.assignment_bytes >= MESSAGE_BYTES:
-            self.flush_worker(worker)
+        ready, fleet = state.ready, state.fleet
+        keys = [key for key in ready.classes if group.fits(key)]
+        place = group.places[tier]
+        while place and keys:
+            line = ready.first(keys[0]) if len(keys) == 1 else ready.best(keys)
+            if line is None:
+                return
+            worker = self._choose(group, tier, line)
+            if worker is None:
+                keys.remove(line.key)
+                continue
+            queue = line.queues[line.priorities[0]]
+            source = queue[0]
+            if type(source) is Array:
+                self.slicing.assign(worker, source)
+            else:
+                share = 1 if source.demand.amounts else len(queue) // len(place)
+                self._assign_tasks(worker, line, share)
+            fleet.update(worker)
+            fleet.to_the_end(worker)
 
-    def _put_function(self, worker: Worker, source: Task | Array) -> None:
-        function = source.function
-        worker.functions.add(function.key)
-        self.state.effects.send(worker.session, m.PutFunction(function.key, function.name, function.payload))
+    def _choose(self, group: Group, tier: int, line: Line) -> Worker | None:
+        """Whose turn it is; of a class that takes amounts, who has them."""
+        amounts = [(name, amount) for name, amount in line.key[1] if amount > 0]
+        if not amounts:
+            return next(iter(group.places[tier]))
+        room = group.room(line.key)
+        while room:
+            worker = next(iter(room))
+            del room[worker]
+            if worker.tier >= 0 and all(worker.free.get(name, amount) >= amount for name, amount in amounts):
+                return worker  # back in the room, at its end, with the update that follows
+        return None
+
+    # ------------------------------------------------------------------------------------------------- single tasks
+
+    def _assign_tasks(self, worker: Worker, line: Line, share: int) -> None:
+        """Give a worker tasks from the head of a line: up to its share, as deep as it should be fed."""
+        state = self.state
+        now, client = state.now, line.client
+        attempts, mine, demands = state.attempts, worker.attempts, worker.assignment_demands
+        queue = line.queues[line.priorities[0]]
+        rows, slots, depth_s, session = worker.assignments, worker.slots, worker.depth_s, client.session
+        if not worker.items:
+            worker.last_report_at = now
+        number = state.next_attempt
+        entry = ((now, "assign", worker.name),)
+        items, load_s, size = worker.items, worker.load_s, 0
+        given, given_s = 0, 0.0
+        function = demand = None
+        option = key = 0
+        while queue:
+            task = queue[0]
+            if type(task) is not Task:
+                break
+            if task.state is not TaskState.READY or task.alone:
+                queue.popleft()
+                continue
+            if given and (given >= share or (items >= slots and load_s + given_s >= depth_s)):
+                break
+            if items - worker.items >= BATCH_ROWS or len(mine) >= ATTEMPTS_PER_WORKER:
+                break
+            queue.popleft()
+            if task.function is not function:
+                function = task.function
+                state.put_function(worker, function)
+                key = function.key
+            if task.demand is not demand:
+                demand = task.demand
+                option = demands.setdefault(demand, len(demands))
+            expected_s = function.expected_s
+            attempt = Attempt(number, worker, task, 0, 1, expected_s, ONE_ROW)
+            attempts[number] = mine[number] = task.attempt = attempt
+            task.state = _ON_ASSIGN[task.state]
+            task.story += entry
+            inputs = _NO_INPUTS if task.node is None else self._inputs(worker, attempt, task)
+            rows.append((number, session, task.number, key, task.payload, inputs, option))
+            number += 1
+            items += 1
+            given += 1
+            given_s += expected_s
+            size += len(task.payload)
+            if inputs:
+                worker.assignment_bytes += sum(map(len, inputs))
+            if demand.amounts:
+                for name, amount in demand.amounts:
+                    if name in worker.free:
+                        worker.free[name] -= amount
+            if len(rows) >= BATCH_ROWS or worker.assignment_bytes + size >= ASSIGN_BYTES:
+                worker.items, state.next_attempt = items, number
+                self.flush_assignments(worker)
+                rows, worker.assignment_bytes = worker.assignments, -size
+        state.next_attempt = number
+        worker.items = items
+        worker.load_s = load_s + given_s
+        worker.assignment_bytes += size
+        client.load_s += given_s
+        client.unassigned_bytes -= size
+        state.touched[client] = None
+        state.assigned[worker] = None
 
     def _inputs(self, worker: Worker, attempt: Attempt, task: Task) -> tuple[bytes, ...]:
         """The results that a node takes: in its row if they are small, ahead of it otherwise."""
-        inputs = tuple([source.result or b"" for source in task.inputs])
-        if sum(map(len, inputs)) <= INPUTS_BYTES // 16:
+        assert task.node is not None
+        inputs = tuple([source.node.result or b"" if source.node else b"" for source in task.node.inputs])
+        if sum(map(len, inputs)) <= ROW_INPUTS_BYTES:
             return inputs
         part: list[bytes] = []
         size = 0
         for payload in inputs:
-            if size + len(payload) > INPUTS_BYTES:
+            if part and size + len(payload) > INPUTS_BYTES:
                 self.state.effects.send(worker.session, m.AssignInputs(attempt.number, tuple(part)))
                 part, size = [], 0
             part.append(payload)
@@ -113,248 +169,61 @@ class Feeding:
         self.state.effects.send(worker.session, m.AssignInputs(attempt.number, tuple(part)))
         return ()
 
-    def flush_worker(self, worker: Worker) -> None:
-        """Put the assignment rows and settled attempts of this step into messages."""
-        if worker.assignments:
-            rows, worker.assignments = worker.assignments, []
-            options = tuple(worker.assignment_options)
-            worker.assignment_options = {}
-            worker.assignment_bytes = 0
-            self.state.effects.send(worker.session, m.AssignTasks(options, tuple(rows)))
-        if worker.settled:
-            settled, worker.settled = worker.settled, []
-            if worker.connected:
-                for at in range(0, len(settled), BATCH_ROWS):
-                    self.state.effects.send(worker.session, m.Settled(tuple(settled[at : at + BATCH_ROWS])))
+    def flush_assignments(self, worker: Worker) -> None:
+        """Put the assignment rows of this step into a message."""
+        rows, worker.assignments = worker.assignments, []
+        options = tuple([demand.options for demand in worker.assignment_demands])
+        worker.assignment_demands.clear()
+        worker.assignment_bytes = 0
+        self.state.effects.send(worker.session, m.AssignTasks(options, tuple(rows)))
 
-    # ------------------------------------------------------------------------------------------------------- slices
+    # ----------------------------------------------------------------------------------------------------- suspects
 
-    def _assign_slice(self, worker: Worker, array: Array) -> bool:
+    def _feed_suspects(self) -> None:
+        """Give each suspect a worker of its own; if none is empty, run one empty for it."""
         state = self.state
-        found = self._cut(array)
-        if found is None:
-            return True  # nothing was left after all
-        lo, hi, block, suspect = found
-        if suspect and worker.items:
-            return False
-        if array.redo.remove(lo, hi) == 0:
-            array.next = hi
-        array.redo_most.pop(lo, None)
-        attempt = state.new_attempt(worker, array, lo, hi, expected_s(array.function, state.tuning))
-        attempt.block = block
-        array.outstanding[attempt.number] = attempt
-        if suspect:
-            worker.exclusive = True
-            left = array.redo.within(hi, hi + 1)
-            if left and hi not in array.redo_most:
-                array.redo_most[hi] = suspect
-        page_lo = (lo - block.start) // block.page_rows
-        page_hi = -(-(hi - block.start) // block.page_rows)
-        begin, end = block.offsets[page_lo], block.offsets[page_hi]
-        function = array.function
-        if function.key not in worker.functions:
-            self._put_function(worker, array)
-        offsets = block.offsets[page_lo : page_hi + 1]
-        client = array.client
-        if page_hi > block.shipped:
-            client.unassigned_bytes -= end - block.offsets[block.shipped]
-            block.shipped = page_hi
-            state.touched[client] = None
-        known = function.samples >= state.tuning.samples
-        state.effects.send(
-            worker.session,
-            m.AssignSlice(
-                attempt=attempt.number,
-                client=client.session,
-                task=array.number,
-                lo=lo,
-                hi=hi,
-                function=function.key,
-                options=array.options,
-                first=block.start + page_lo * block.page_rows,
-                page_rows=block.page_rows,
-                expected_s=function.mean_s if known else 0.0,
-                offsets=_rebased(offsets),
-                data=block.data[begin:end],
-            ),
-        )
-        array.story.append((state.now, "slice", lo, hi, worker.session[:4].hex()))
-        return True
-
-    def _cut(self, array: Array) -> tuple[int, int, RowBlock, int] | None:
-        """The next slice: rows to do again first. The last element is its bound if it is a suspect, else 0."""
-        tuning = self.state.tuning
-        while has_unassigned(array):
-            again = bool(array.redo)
-            if again:
-                lo, end = array.redo.first
+        fleet = state.fleet
+        waiting: dict[ClassKey, int] = {}
+        for key in list(state.ready.suspects):
+            for group in list(fleet.groups.values()):
+                if group.fits(key):
+                    self._isolate(group, key)
+            if state.ready.next_suspect(key) is not None:
+                waiting[key] = len(state.ready.suspects[key])
+        for worker in list(fleet.reserved):
+            left = waiting.get(worker.reserved or ("", ()), 0)
+            if left:
+                waiting[worker.reserved or ("", ())] = left - 1
             else:
-                lo, end = array.next, array.received
-            gaps = array.done.missing(lo, end) if array.done else [(lo, end)]
-            if not gaps:
-                self._skip(array, again, lo, end)
-                continue
-            if gaps[0][0] > lo:
-                self._skip(array, again, lo, gaps[0][0])
-                continue
-            lo, end = gaps[0]
-            block = _block_of(array, lo)
-            suspect = array.redo_most.get(lo, 0) if again else 0
-            remaining = (array.count if array.count >= 0 else array.received) - lo
-            rows = suspect or slice_rows(array.function, remaining, self.state.slots, tuning)
-            for void in block.void:
-                if void > lo:
-                    end = min(end, void)
+                fleet.release(worker)
+        for key, left in waiting.items():
+            for _ in range(min(left, RESERVED - len(fleet.reserved))):
+                busy = next((w for g in fleet.groups.values() if g.fits(key) for p in g.places[1:] for w in p), None)
+                if busy is None:
                     break
-            return lo, min(lo + rows, end, block.end), block, suspect
-        return None
+                fleet.reserve(busy, key)
 
-    def _skip(self, array: Array, again: bool, lo: int, hi: int) -> None:
-        if again:
-            array.redo.remove(lo, hi)
-        else:
-            array.next = hi
-
-    # ------------------------------------------------------------------------------------------------------- recall
-
-    def recall(self) -> None:
-        """If workers are idle and nothing is ready, take queued work back from those that sit on it."""
+    def _isolate(self, group: Group, key: ClassKey) -> None:
         state = self.state
-        self.recall_at = 0.0
-        if state.ready or not state.overloaded or not state.hungry:
-            return
-        idle = [worker for worker in islice(state.hungry, IDLE_AT_ONCE) if worker.items == 0]
-        if not idle:
-            return
-        tuning, now = state.tuning, state.now
-        busy = [worker for worker in state.overloaded if not worker.recalls]
-        for worker in nlargest(len(idle), busy, key=lambda w: w.load_s):
-            silent_s = now - worker.last_report_at
-            queued_s = worker.load_s * (worker.items - worker.slots) / worker.items - silent_s
-            if queued_s >= tuning.recall_least_s or silent_s >= tuning.recall_after_s:
-                self._recall_from(worker, 1 + len(idle))
-            else:
-                self.recall_at = now + tuning.recall_after_s / 2
-
-    def _recall_from(self, worker: Worker, share: int) -> None:
-        """Ask for the last part of what a worker has open: all but a fair share of it."""
-        state = self.state
-        give = worker.items - max(worker.slots, -(-worker.items // share))
-        rows: list[tuple[int, int]] = []
-        for attempt in reversed(list(worker.attempts.values())):
-            if give <= 0 or len(rows) >= BATCH_ROWS:
-                break
-            if attempt.recalled or not attempt.open:
-                continue
-            count = len(attempt.open)
-            if not any(state.fits(idle, attempt.source.class_key) for idle in state.hungry if idle.items == 0):
-                continue
-            if count <= give:
-                lo = attempt.open.first[0]
-                give -= count
-            else:
-                lo = attempt.open.last[1] - give
-                give = 0
-            attempt.recalled = True
-            rows.append((attempt.number, lo))
-        if rows:
-            worker.recalls += len(rows)
-            state.effects.send(worker.session, m.Recall(tuple(rows)))
-
-    # --------------------------------------------------------------------------------------------------- unrunnable
-
-    def check_unrunnable(self) -> None:
-        """End work that has waited too long while workers were there and none of them fits it."""
-        state = self.state
-        for key in [key for key in self.unfit_since if key not in state.ready.classes or self._someone_fits(key)]:
-            del self.unfit_since[key]
-        if not state.ready or not state.slots:
-            self.unfit_since.clear()
-            return
-        for key in [key for key in state.ready.classes if not self._someone_fits(key)]:
-            since = self.unfit_since.setdefault(key, state.now)
-            if state.now - since >= state.tuning.unrunnable_after_s:
-                self._fail_class(key, _why_unrunnable(key, [w for w in state.workers.values() if w.ready]))
-                del self.unfit_since[key]
-
-    def _someone_fits(self, key: ClassKey) -> bool:
-        """Whether a connected worker fits; remembered until the fleet changes."""
-        state = self.state
-        if self.fleet != state.fleet:
-            self.fleet = state.fleet
-            self.fitting.clear()
-        known = self.fitting.get(key)
-        if known is None:
-            known = self.fitting[key] = any(w.ready and state.fits(w, key) for w in state.workers.values())
-        return known
-
-    def _fail_class(self, key: ClassKey, text: str) -> None:
-        payload = text.encode()
-        while True:
-            source = self.state.ready.head([key], set())
-            if source is None:
+        empty = group.places[EMPTY]
+        while empty:
+            suspect = state.ready.next_suspect(key)
+            if suspect is None:
                 return
-            if type(source) is Task:
-                self.completion.finish(source, TaskEvent.UNRUNNABLE, Outcome.UNRUNNABLE, payload)
-            elif type(source) is Array:
-                for lo, hi in [*source.redo, (source.next, source.received)]:
-                    self.completion.report_rows(source, lo, hi, Outcome.UNRUNNABLE, payload)
-                source.redo = type(source.redo)()
-                source.next = source.received
+            worker = next(iter(empty))
+            self._assign_alone(worker, suspect)
+            worker.exclusive = True
+            state.fleet.release(worker)
+            state.fleet.update(worker)
 
-    def next_unrunnable_at(self) -> float | None:
-        """When ``check_unrunnable`` has something to end, at the earliest."""
-        if not self.unfit_since:
-            return None
-        return min(self.unfit_since.values()) + self.state.tuning.unrunnable_after_s
-
-    # --------------------------------------------------------------------------------------------------------- back
-
-    def take_back(self, attempt: Attempt, lo: int, hi: int, event: TaskEvent, *, suspect: int = 0) -> None:
-        """Rows of an attempt that may be run again: queue them, first in line, or end them if they were cancelled."""
-        state = self.state
-        source = attempt.source
-        if type(source) is Task:
-            if source.state is TaskState.CANCELLING:
-                self.completion.finish(source, event, Outcome.CANCELLED, b"cancelled")
-            elif source.attempt is attempt and state.move(source, event) and source.state is TaskState.READY:
-                source.attempt = None
-                source.alone = source.alone or bool(suspect)
-                source.client.unassigned_bytes += len(source.payload)
-                state.ready.add(source, in_front=True)
+    def _assign_alone(self, worker: Worker, suspect: Suspect) -> None:
+        source = suspect.source
+        if type(source) is Array:
+            self.slicing.assign_suspect(worker, source, suspect)
             return
-        assert type(source) is Array
-        for start, end in source.done.missing(lo, hi):
-            cancelled = source.cancelled.within(start, end)
-            for a, b in cancelled:
-                self.completion.report_rows(source, a, b, Outcome.CANCELLED, b"cancelled", attempt)
-            for a, b in type(source.done)(cancelled).missing(start, end) if cancelled else [(start, end)]:
-                source.redo.add(a, b)
-                if suspect:
-                    source.redo_most[a] = suspect
-        if has_unassigned(source):
-            state.ready.add(source, in_front=True)
-
-
-def _block_of(array: Array, row: int) -> RowBlock:
-    for block in array.blocks.values():
-        if block.start <= row < block.end:
-            return block
-    raise AssertionError(f"row {row} of array {array.number} has no block; its story: {array.story}")
-
-
-def _rebased(offsets: memoryview) -> bytes:
-    first = offsets[0]
-    if first == 0:
-        return offsets.tobytes()
-    return typed_array("I", [offset - first for offset in offsets]).tobytes()
-
-
-def _why_unrunnable(key: ClassKey, connected: list[Worker]) -> str:
-    python, capabilities = key
-    if capabilities:
-        wanted = ", ".join(name if amount < 0 else f"{name}={amount}" for name, amount in capabilities)
-        offered = sorted({", ".join(f"{n}={a}" for n, a in w.capabilities.items()) or "nothing" for w in connected})
-        return f"no worker offers {wanted}; the {len(connected)} connected workers offer: {'; '.join(offered[:5])}"
-    pythons = sorted({worker.python for worker in connected})
-    return f"the client runs Python {python}, every worker {', '.join(pythons[:5])}: use the same version on both sides"
+        assert type(source) is Task
+        source.alone = False
+        line = Line(source.client, suspect.source.demand.class_key)
+        line.queue(0).append(source)
+        self._assign_tasks(worker, line, 1)
+        source.alone = True

@@ -1,58 +1,60 @@
-"""What is ready to run: by capability class, then fairly by client, then by priority and age."""
+"""What is ready to run: by capability class, then fairly by client, then by priority and age.
+
+Fairness is a heap of lines by what their clients have used. A client's share changes with every item, so an entry may
+be out of date: one that is too low is put back when it comes up, one that is too high is superseded by ``refresh``.
+"""
 
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable
+from heapq import heappop, heappush, heapreplace
 
 from attrs import define, field
 
-from scaler_trio.scheduler.records import Array, ClassKey, Client, Task
+from scaler_trio.scheduler.ranges import RangeSet
+from scaler_trio.scheduler.records import Array, ClassKey, Client, Source, Suspect, Task
 from scaler_trio.scheduler.states import TaskState
-
-Source = Task | Array
 
 
 @define(eq=False)
-class _Line:
+class Line:
     """One client's ready work in one class, highest priority first, then oldest first."""
 
+    client: Client
+    key: ClassKey
     priorities: list[int] = field(factory=list)  # negated, ascending
     queues: dict[int, deque[Source]] = field(factory=dict)
+    listed: bool = False  # whether it stands in its class's heap …
+    share_s: float = 0.0  # … with this key
 
-    def add(self, source: Source, *, in_front: bool) -> None:
-        priority = -source.options.priority
-        queue = self.queues.get(priority)
+    def queue(self, priority: int) -> deque[Source]:
+        """Where work of this priority waits."""
+        queue = self.queues.get(-priority)
         if queue is None:
-            queue = self.queues[priority] = deque()
-            insort(self.priorities, priority)
-        if in_front:
-            queue.appendleft(source)
-        else:
-            queue.append(source)
+            queue = self.queues[-priority] = deque()
+            insort(self.priorities, -priority)
+        return queue
 
-    def head(self) -> Source | None:
-        """The next source that is still ready; what is no longer so is dropped on the way."""
+    def head(self) -> deque[Source] | None:
+        """The queue whose first source is to be served next; what is no longer ready is dropped on the way."""
         while self.priorities:
             queue = self.queues[self.priorities[0]]
             while queue:
                 source = queue[0]
                 if type(source) is Task:
-                    if source.state is TaskState.READY:
-                        return source
+                    if source.state is TaskState.READY and not source.alone:
+                        return queue
                 elif type(source) is Array:
                     if has_unassigned(source):
-                        return source
+                        return queue
                     source.queued = False
                 queue.popleft()
             del self.queues[self.priorities.pop(0)]
         return None
 
-    def pop(self) -> None:
-        self.queues[self.priorities[0]].popleft()
-
 
 def has_unassigned(array: Array) -> bool:
-    """Whether rows of the array are here that no worker has been given."""
+    """Whether rows of the array are here that may be given to any worker."""
     return bool(array.redo) or array.next < array.received
 
 
@@ -60,59 +62,138 @@ def has_unassigned(array: Array) -> bool:
 class ReadyQueues:
     """Every ready task and array."""
 
-    classes: dict[ClassKey, dict[Client, _Line]] = field(factory=dict)
+    classes: dict[ClassKey, list[tuple[float, int, Line]]] = field(factory=dict)  # heaps of (share, serial, line)
+    suspects: dict[ClassKey, deque[Suspect]] = field(factory=dict)
+    version: int = 0  # counts the coming of classes
+    serial: int = 0
 
-    def add(self, source: Source, *, in_front: bool = False) -> bool:
-        """Queue a source (an array stays queued until it has no unassigned rows); whether its class was empty."""
+    def line(self, client: Client, key: ClassKey) -> Line:
+        """The client's line in a class."""
+        line = client.lines.get(key)
+        if line is None:
+            line = client.lines[key] = Line(client, key)
+        return line
+
+    def add(self, source: Source, *, in_front: bool = False) -> None:
+        """Queue a source; an array stays queued until it has no unassigned rows."""
         if type(source) is Array:
             if source.queued:
-                return False
+                return
             source.queued = True
-        lines = self.classes.get(source.class_key)
-        new = lines is None
-        if lines is None:
-            lines = self.classes[source.class_key] = {}
-        line = lines.get(source.client)
-        if line is None:
-            line = lines[source.client] = _Line()
-        line.add(source, in_front=in_front)
-        return new
+        demand = source.demand
+        queue = demand.line.queue(demand.options.priority)
+        if in_front:
+            queue.appendleft(source)
+        else:
+            queue.append(source)
+        if not demand.line.listed:
+            self.enlist(demand.line)
 
-    def head(self, keys: Iterable[ClassKey], blocked: set[Client]) -> Source | None:
-        """The source to be served next among these classes: of the client that has used least, best priority first."""
-        best: Source | None = None
-        for key in keys:
-            lines = self.classes.get(key)
-            if lines is None:
+    def enlist(self, line: Line) -> None:
+        """Something was put into the line: let it be served."""
+        if line.listed or line.client.blocked:
+            return
+        line.listed = True
+        self._push(line)
+
+    def _push(self, line: Line) -> None:
+        line.share_s = line.client.usage_s + line.client.load_s
+        self.serial += 1
+        heap = self.classes.get(line.key)
+        if heap is None:
+            heap = self.classes[line.key] = []
+            self.version += 1
+        heappush(heap, (line.share_s, self.serial, line))
+
+    def refresh(self, client: Client) -> None:
+        """The client's share may have become smaller."""
+        share = client.usage_s + client.load_s
+        for line in client.lines.values():
+            if line.listed and share < line.share_s:
+                self._push(line)
+
+    def unblock(self, client: Client) -> None:
+        """Its work is started again."""
+        for line in client.lines.values():
+            self.enlist(line)
+
+    def first(self, key: ClassKey) -> Line | None:
+        """The line to be served next in a class, of the client that has used least."""
+        heap = self.classes.get(key)
+        if heap is None:
+            return None
+        while heap:
+            share, _, line = heap[0]
+            if not line.listed or share != line.share_s:
+                heappop(heap)
                 continue
-            empty = []
-            for client, line in lines.items():
-                if client in blocked or (best is not None and client.usage_s > best.client.usage_s):
-                    continue
-                head = line.head()
-                if head is None:
-                    empty.append(client)
-                elif best is None or (client.usage_s, -head.options.priority) < (
-                    best.client.usage_s,
-                    -best.options.priority,
-                ):
-                    best = head
-            for client in empty:
-                del lines[client]
-            if not lines:
-                del self.classes[key]
+            client = line.client
+            if client.blocked or line.head() is None:
+                heappop(heap)
+                line.listed = False
+                continue
+            actual = client.usage_s + client.load_s
+            if actual > share and len(heap) > 1:
+                line.share_s = actual
+                self.serial += 1
+                heapreplace(heap, (actual, self.serial, line))
+                continue
+            return line
+        del self.classes[key]
+        return None
+
+    def best(self, keys: Iterable[ClassKey]) -> Line | None:
+        """The line to be served next among these classes: of the client that has used least, best priority first."""
+        best: Line | None = None
+        rank = (0.0, 0)
+        for key in keys:
+            line = self.first(key)
+            if line is not None:
+                its = (line.client.usage_s + line.client.load_s, line.priorities[0])
+                if best is None or its < rank:
+                    best, rank = line, its
         return best
 
-    def pop(self, task: Task) -> None:
-        """Take out the task that ``head`` has just given."""
-        self.classes[task.class_key][task.client].pop()
+    # ----------------------------------------------------------------------------------------------------- suspects
+
+    def add_suspect(self, source: Source, lo: int, hi: int) -> None:
+        """Queue work that must run alone, after other such work of its class."""
+        if type(source) is Array:
+            source.suspects.add(lo, hi)
+        key = source.demand.class_key
+        queue = self.suspects.get(key)
+        if queue is None:
+            queue = self.suspects[key] = deque()
+            self.version += 1
+        queue.append(Suspect(source, lo, hi))
+
+    def next_suspect(self, key: ClassKey) -> Suspect | None:
+        """The first of its class that is still one; it stays queued."""
+        queue = self.suspects.get(key)
+        while queue:
+            suspect = queue[0]
+            source = suspect.source
+            if type(source) is Task:
+                if source.state is TaskState.READY and source.alone:
+                    return suspect
+            elif type(source) is Array:
+                rows = source.suspects.within(suspect.lo, suspect.hi)
+                if rows:
+                    suspect.lo = rows[0][0]
+                    return suspect
+            queue.popleft()
+        self.suspects.pop(key, None)
+        return None
 
     def drop_client(self, client: Client) -> None:
         """Forget everything of a client that is gone."""
-        for key in list(self.classes):
-            self.classes[key].pop(client, None)
-            if not self.classes[key]:
-                del self.classes[key]
+        for line in client.lines.values():
+            line.queues.clear()
+            line.priorities.clear()
+        for array in client.arrays.values():
+            array.queued = False
+            array.redo = RangeSet()
+            array.suspects = RangeSet()
 
     def __bool__(self) -> bool:
         return bool(self.classes)

@@ -1,7 +1,10 @@
 """A set of whole numbers kept as sorted, disjoint ranges: which rows of an array are done, or wait, or run."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeAlias
+
+Range: TypeAlias = tuple[int, int]
 
 
 class RangeSet:
@@ -9,7 +12,7 @@ class RangeSet:
 
     __slots__ = ("_count", "_his", "_los")
 
-    def __init__(self, ranges: Iterator[tuple[int, int]] | list[tuple[int, int]] = ()) -> None:  # type: ignore[assignment]
+    def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self._los: list[int] = []
         self._his: list[int] = []
         self._count = 0
@@ -22,12 +25,19 @@ class RangeSet:
     def __bool__(self) -> bool:
         return self._count > 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[Range]:
         return iter(list(zip(self._los, self._his, strict=True)))
 
     def __contains__(self, row: int) -> bool:
         at = bisect_right(self._los, row) - 1
         return at >= 0 and row < self._his[at]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RangeSet):
+            return NotImplemented
+        return self._los == other._los and self._his == other._his
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
         return f"RangeSet({list(self)})"
@@ -37,7 +47,12 @@ class RangeSet:
         if lo >= hi:
             return 0
         los, his = self._los, self._his
-        if his and his[-1] == lo:  # the usual case: rows end in order
+        if not his or his[-1] < lo:
+            los.append(lo)
+            his.append(hi)
+            self._count += hi - lo
+            return hi - lo
+        if his[-1] == lo:  # the usual case: rows end in order
             his[-1] = hi
             self._count += hi - lo
             return hi - lo
@@ -46,7 +61,7 @@ class RangeSet:
         new_lo, new_hi, old = lo, hi, 0
         if first < last:
             new_lo, new_hi = min(lo, los[first]), max(hi, his[last - 1])
-            old = sum(his[at] - los[at] for at in range(first, last))
+            old = sum(his[first:last]) - sum(los[first:last])
         los[first:last] = [new_lo]
         his[first:last] = [new_hi]
         added = new_hi - new_lo - old
@@ -55,29 +70,44 @@ class RangeSet:
 
     def remove(self, lo: int, hi: int) -> int:
         """Take ``[lo, hi)`` out; how many rows were in."""
-        if lo >= hi:
-            return 0
         los, his = self._los, self._his
+        if lo >= hi or not los:
+            return 0
         first = bisect_right(his, lo)
         last = bisect_left(los, hi)
         if first >= last:
             return 0
-        removed = sum(min(his[at], hi) - max(los[at], lo) for at in range(first, last))
-        rest = [(los[first], lo)] if los[first] < lo else []
-        if his[last - 1] > hi:
-            rest.append((hi, his[last - 1]))
-        los[first:last] = [r[0] for r in rest]
-        his[first:last] = [r[1] for r in rest]
+        low, high = los[first], his[last - 1]
+        removed = sum(his[first:last]) - sum(los[first:last])
+        rest_los, rest_his = [], []
+        if low < lo:
+            rest_los.append(low)
+            rest_his.append(lo)
+            removed -= lo - low
+        if high > hi:
+            rest_los.append(hi)
+            rest_his.append(high)
+            removed -= high - hi
+        los[first:last] = rest_los
+        his[first:last] = rest_his
         self._count -= removed
         return removed
 
-    def within(self, lo: int, hi: int) -> list[tuple[int, int]]:
+    def clear(self) -> None:
+        """Take everything out."""
+        self._los.clear()
+        self._his.clear()
+        self._count = 0
+
+    def within(self, lo: int, hi: int) -> list[Range]:
         """The parts of ``[lo, hi)`` that are in the set."""
+        if lo >= hi:
+            return []
         first = bisect_right(self._his, lo)
         last = bisect_left(self._los, hi)
         return [(max(self._los[at], lo), min(self._his[at], hi)) for at in range(first, last)]
 
-    def missing(self, lo: int, hi: int) -> list[tuple[int, int]]:
+    def missing(self, lo: int, hi: int) -> list[Range]:
         """The parts of ``[lo, hi)`` that are not in the set."""
         gaps = []
         at = lo
@@ -89,12 +119,68 @@ class RangeSet:
             gaps.append((at, hi))
         return gaps
 
+    def first_gap(self, lo: int, hi: int) -> Range | None:
+        """The first of ``missing``, at a cost that does not grow with their number."""
+        if lo >= hi:
+            return None
+        los, his = self._los, self._his
+        at = bisect_right(his, lo)
+        if at < len(los) and los[at] <= lo:
+            lo = his[at]
+            at += 1
+        if lo >= hi:
+            return None
+        return lo, min(hi, los[at]) if at < len(los) else hi
+
+    def covers(self, lo: int, hi: int) -> bool:
+        """Whether all of ``[lo, hi)`` is in the set."""
+        if lo >= hi:
+            return True
+        at = bisect_right(self._los, lo) - 1
+        return at >= 0 and hi <= self._his[at]
+
     @property
-    def first(self) -> tuple[int, int]:
+    def first(self) -> Range:
         """The lowest range. Raises ``IndexError`` when empty."""
         return self._los[0], self._his[0]
 
     @property
-    def last(self) -> tuple[int, int]:
+    def last(self) -> Range:
         """The highest range. Raises ``IndexError`` when empty."""
         return self._los[-1], self._his[-1]
+
+
+class FixedRows:
+    """The rows of a single task, which has one: open, or not. Two shared values instead of a set for each task."""
+
+    __slots__ = ("_ranges",)
+
+    def __init__(self, *ranges: Range) -> None:
+        self._ranges = list(ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def __iter__(self) -> Iterator[Range]:
+        return iter(self._ranges)
+
+    def __contains__(self, row: int) -> bool:
+        return row == 0 and bool(self._ranges)
+
+    def __repr__(self) -> str:
+        return f"FixedRows({self._ranges})"
+
+    def within(self, lo: int, hi: int) -> list[Range]:
+        """As of ``RangeSet``."""
+        return list(self._ranges) if lo <= 0 < hi else []
+
+    @property
+    def first(self) -> Range:
+        """As of ``RangeSet``."""
+        return self._ranges[0]
+
+    last = first
+
+
+ONE_ROW: Final = FixedRows((0, 1))
+NO_ROWS: Final = FixedRows()

@@ -4,18 +4,25 @@ Plain state without behaviour, changed only by the core's parts. Every field say
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, field
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.messages import TaskOptions
-from scaler_trio.scheduler.ranges import RangeSet
+from scaler_trio.scheduler.ranges import FixedRows, RangeSet
 from scaler_trio.scheduler.states import TaskState
+
+if TYPE_CHECKING:
+    from scaler_trio.scheduler.blocks import Blocks
+    from scaler_trio.scheduler.fleet import Group
+    from scaler_trio.scheduler.queues import Line
 
 ClassKey: TypeAlias = tuple[str, tuple[tuple[str, int], ...]]
 """What a worker must offer: the client's Python, and capabilities."""
+
+Story: TypeAlias = tuple[tuple[Any, ...], ...]
+"""Events, oldest first: (time, what, details …)."""
 
 STORY_LENGTH = 32
 """Events remembered per task or array: a task that is retried to its limits has about twenty."""
@@ -26,13 +33,50 @@ class Function:
     """A function of one client."""
 
     client: "Client"
-    number: int  # the client's
-    key: int  # ours, towards workers
+    key: int  # ours, towards workers; the client's number holds for one connection only
     name: str
     payload: Buffer
+    expected_s: float  # what is predicted for one item: `mean_s`, or a prior until it is known
     mean_s: float = 0.0  # running time of one item, smoothed
     samples: int = 0  # items that it is made of
-    dropped: bool = False  # the client will not name it again
+    users: int = 0  # unfinished tasks and arrays that name it
+    retired: bool = False  # the client will not name it again: forgotten when its last user ends
+    workers: "dict[Worker, None]" = field(factory=dict)  # that were given it on their present connection
+
+
+@define(eq=False)
+class Demand:
+    """What a client asks of workers and of us for some of its tasks: one record for all with equal options."""
+
+    client: "Client"
+    options: TaskOptions
+    class_key: ClassKey
+    amounts: tuple[tuple[str, int], ...]  # the capabilities of which each item takes some
+    line: "Line"  # where its ready work queues
+
+
+@define(eq=False)
+class Node:
+    """What a node of a graph has beyond a single task."""
+
+    graph: "Graph"
+    inputs: "list[Task]"  # nodes whose results it takes, in order; one that it takes twice is there twice
+    missing: int = 0  # inputs that are not done
+    dependents: "list[Task]" = field(factory=list)
+    readers: int = 0  # dependents that are not done: its result is kept until none is left
+    result: bytes | None = None  # kept for dependents
+    result_objects: tuple[bytes, ...] = ()  # named by that result, and referred to as long as it is kept
+
+
+@define(eq=False)
+class Graph:
+    """The nodes of one graph stay until all are done and the client has every result that it gets."""
+
+    number: int
+    nodes: "dict[int, Task]" = field(factory=dict)
+    complete: bool = False  # its end has come
+    unfinished: int = 0  # nodes that are not done
+    unacknowledged: int = 0  # results that the client does not have
 
 
 @define(eq=False)
@@ -42,55 +86,36 @@ class Task:
     client: "Client"
     number: int
     function: Function
-    payload: bytes
+    payload: bytes  # dropped when it is done
     objects: tuple[bytes, ...]  # that it reads: referred to until it is done
-    options: TaskOptions
-    class_key: ClassKey
+    demand: Demand
     state: TaskState
-    attempt: "Attempt | None" = None  # the assignment that counts
+    story: Story
+    wanted: bool = True  # the client gets its result
+    node: Node | None = None
+    attempt: "Attempt | None" = None  # the assignment that counts; when done, the one that reported the result
     crashes: int = 0  # deaths of its processor that were charged to it
     alone: bool = False  # to be run with nothing else on its worker: one of several suspects of a worker's death
-    wanted: bool = True  # the client gets its result
-    inputs: Sequence["Task"] = ()  # nodes whose results it takes, in order
-    missing: int = 0  # inputs that are not done
-    dependents: "list[Task]" = field(factory=list)
-    readers: int = 0  # dependents that are not done: its result is kept until none is left
-    result: bytes | None = None  # kept for dependents
-    result_objects: tuple[bytes, ...] = ()  # named by that result
-    story: deque[tuple[Any, ...]] = field(factory=lambda: deque(maxlen=STORY_LENGTH))
-
-
-@define(eq=False)
-class RowBlock:
-    """Some rows of an array, as the client sent them."""
-
-    start: int
-    end: int
-    page_rows: int
-    offsets: memoryview  # u32 per page and one more
-    data: memoryview
-    void: tuple[int, ...]  # rows, in the array's numbering, that are not to be run
-    objects: dict[int, tuple[bytes, ...]]
-    open: int  # rows not yet done; at 0 the block is dropped
-    shipped: int = 0  # pages up to here have been given to workers at least once
+    rivals: "list[Attempt] | None" = None  # others that run it too: their worker came back too late
 
 
 @define(eq=False)
 class Array:
-    """A task array."""
+    """A task array. Each of its received rows is in exactly one of done, redo, suspects, held, an attempt, or new."""
 
     client: "Client"
     number: int
     function: Function
-    options: TaskOptions
-    class_key: ClassKey
+    demand: Demand
     count: int  # -1 = not known yet
-    blocks: dict[int, RowBlock] = field(factory=dict)  # by start, ascending
+    blocks: "Blocks"  # the rows that are here and not all done
     received: int = 0  # rows up to here have come
     next: int = 0  # rows from here on were never assigned
     redo: RangeSet = field(factory=RangeSet)  # rows below `next` that must be assigned again
-    redo_most: dict[int, int] = field(factory=dict)  # row -> rows at most in a slice from there: suspects are isolated
-    outstanding: "dict[int, Attempt]" = field(factory=dict)  # by attempt number
+    suspects: RangeSet = field(factory=RangeSet)  # rows that were with a worker that died; they queue as `Suspect`s
+    held: RangeSet = field(factory=RangeSet)  # declared again to a new scheduler: some worker may be running them
+    outstanding: "dict[int, Attempt]" = field(factory=dict)  # attempts with open rows that count, by number
+    raced: bool = False  # some row may be open in two attempts
     done: RangeSet = field(factory=RangeSet)
     crashes: dict[int, int] = field(factory=dict)  # row -> deaths charged to it
     cancelled: RangeSet = field(factory=RangeSet)  # rows whose cancel was asked for
@@ -99,22 +124,32 @@ class Array:
     story: deque[tuple[Any, ...]] = field(factory=lambda: deque(maxlen=STORY_LENGTH))
 
 
+Source: TypeAlias = Task | Array
+
+
+@define(eq=False)
+class Suspect:
+    """Work that was with a worker that died: it is run again with nothing beside it."""
+
+    source: Source
+    lo: int
+    hi: int
+
+
 @define(eq=False)
 class Attempt:
     """One assignment to one worker."""
 
     number: int
     worker: "Worker"
-    source: Task | Array
+    source: Source
     lo: int
     hi: int
     expected_s: float  # predicted running time of one row
-    assigned_at: float
-    open: RangeSet  # rows that the worker has neither reported nor returned
-    block: RowBlock | None = None  # of a slice
+    open: RangeSet | FixedRows  # rows that the worker has neither reported nor returned
     unacknowledged: int = 0  # result messages that name it and that the client has not acknowledged
     recalled: bool = False  # a recall is on its way
-    lost: bool = False  # its worker is gone and its open rows were given to others; its results still count
+    lost: bool = False  # its worker was gone too long and its open rows were given to others; its results still count
 
 
 @define(eq=False)
@@ -124,8 +159,9 @@ class Unacknowledged:
     sequence: int
     size_bytes: int
     message: Message
-    attempts: list[Attempt]
-    tasks: list[Task]
+    tasks: list[Task]  # of single results
+    attempt: Attempt | None = None  # of a slice's
+    array: Array | None = None
 
 
 @define(eq=False)
@@ -135,53 +171,67 @@ class Client:
     session: bytes
     name: str
     python: str
-    connected: bool = True
-    functions: dict[int, Function] = field(factory=dict)
+    connected: bool = False
+    ready: bool = False  # it has said what it holds, so it may be sent results
+    functions: dict[int, Function] = field(factory=dict)  # by its own numbers, of the present connection
+    demands: dict[TaskOptions, Demand] = field(factory=dict)
+    lines: "dict[ClassKey, Line]" = field(factory=dict)
     tasks: dict[int, Task] = field(factory=dict)  # single ones and nodes, until acknowledged
     arrays: dict[int, Array] = field(factory=dict)
-    graphs: dict[int, list[Task]] = field(factory=dict)  # whose end has not come yet
+    graphs: dict[int, Graph] = field(factory=dict)
     held: set[bytes] = field(factory=set)  # objects that it keeps
     result_objects: dict[bytes, int] = field(factory=dict)  # named by results it has not released: how often
     sequence: int = 0  # of the last result message
     unacknowledged: deque[Unacknowledged] = field(factory=deque)
     unacknowledged_bytes: int = 0
+    blocked: bool = False  # it does not acknowledge its results: nothing more of it is started
     rows: list[tuple[Any, ...]] = field(factory=list)  # results of this step, not yet in a message
     rows_bytes: int = 0
     rows_tasks: list[Task] = field(factory=list)
-    rows_attempts: list[Attempt] = field(factory=list)
-    received_bytes: int = 0  # payload on this connection
+    received_bytes: int = 0  # payload on this connection, duplicates included
     unassigned_bytes: int = 0  # payload here that no worker has been given yet
     credit_bytes: int = 0  # last announced
-    usage_s: float = 0.0  # decayed running time of its items: the measure of fairness
-    usage_at: float = 0.0  # when usage_s was last decayed
+    usage_s: float = 0.0  # decayed running time of its ended items …
+    load_s: float = 0.0  # … and predicted running time of those with workers: together the measure of fairness
+    redeclared_tasks: RangeSet = field(factory=RangeSet)  # it had sent these to an earlier scheduler
+    redeclared_rows: dict[int, int] = field(factory=dict)  # the same, array -> rows
     gone_at: float = 0.0  # when its grace ends, if not connected
 
 
 @define(eq=False)
 class Worker:
-    """A worker, connected or in its grace."""
+    """A worker, connected or remembered."""
 
     session: bytes
     name: str
     python: str
-    manager: str = ""
+    group: "Group | None" = None  # the workers that offer the same, while connected
     slots: int = 1
+    manager: str = ""
     capabilities: dict[str, int] = field(factory=dict)
     free: dict[str, int] = field(factory=dict)  # amounts not taken by what it holds
-    connected: bool = True
+    depth_s: float = 0.0  # predicted work that it should hold
+    slice_s: float = 0.0  # work in one slice for it
+    connected: bool = False
     ready: bool = False  # it has said what it holds
     draining: bool = False
+    functions: dict[Function, None] = field(factory=dict)  # that it was given on its present connection
     attempts: dict[int, Attempt] = field(factory=dict)  # with open rows, oldest first
-    unsettled: dict[int, Attempt] = field(factory=dict)  # without open rows, results not yet acknowledged
-    items: int = 0  # open rows
+    items: int = 0  # open rows of those that are not lost
     load_s: float = 0.0  # their predicted running time
+    tier: int = -1  # in which of its group's places it waits for work; -1 = in none
     exclusive: bool = False  # it has one suspect and gets nothing beside it
-    functions: set[int] = field(factory=set)  # keys of those that it has
+    reserved: ClassKey | None = None  # it is run empty for a suspect of this class
     last_report_at: float = 0.0
     recalls: int = 0  # recall rows not yet answered
+    recalled: int = 0  # items that came back by those that were
+    recall_again_at: float = 0.0  # it had nothing to give back: not to be asked before
+    recall_pause_s: float = 0.0
     assignments: list[tuple[Any, ...]] = field(factory=list)  # rows of this step, not yet in a message
-    assignment_options: dict[TaskOptions, int] = field(factory=dict)
     assignment_bytes: int = 0
+    assignment_demands: dict[Demand, int] = field(factory=dict)  # their options, in order
+    cancels: list[tuple[int, int, int]] = field(factory=list)  # rows of this step
     settled: list[int] = field(factory=list)  # attempts of this step that it may forget
-    fits: dict[ClassKey, bool] = field(factory=dict)  # remembered answers
-    gone_at: float = 0.0
+    forgets: list[int] = field(factory=list)  # functions of this step that it may forget
+    gone_at: float = 0.0  # when its grace ends, or (requeued) it is forgotten, if not connected
+    requeued: bool = False  # its grace is over and its open rows were given to others

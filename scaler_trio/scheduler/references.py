@@ -9,10 +9,11 @@ from scaler_trio.scheduler.effects import Effects
 
 @define
 class ObjectReferences:
-    """A count per object. What refers to it is written at the callers: holders, unfinished readers, unreleased results."""
+    """A count per object. Who refers to it: a client that holds it, an unfinished reader, an unreleased result."""
 
-    effects: Effects
     counts: dict[bytes, int] = field(factory=dict)
+    adopted: dict[bytes, None] = field(factory=dict)  # in this step
+    deleted: dict[bytes, None] = field(factory=dict)  # in this step
 
     def add(self, objects: Iterable[bytes]) -> None:
         """One more reference to each."""
@@ -21,7 +22,10 @@ class ObjectReferences:
             count = counts.get(object_, 0)
             counts[object_] = count + 1
             if count == 0:
-                self.effects.adopt.append(object_)
+                if object_ in self.deleted:  # lost and found within one step: it was never let go of
+                    del self.deleted[object_]
+                else:
+                    self.adopted[object_] = None
 
     def remove(self, objects: Iterable[bytes]) -> None:
         """One reference less to each; an unknown object is ignored."""
@@ -32,8 +36,19 @@ class ObjectReferences:
                 counts[object_] = count - 1
             elif count == 1:
                 del counts[object_]
-                self.effects.delete.append(object_)
+                self.deleted[object_] = None
 
     def discard(self, objects: Iterable[bytes]) -> None:
         """Objects of a result that is dropped: deleted unless something else refers to them."""
-        self.effects.delete.extend([o for o in objects if o not in self.counts])
+        for object_ in objects:
+            if object_ not in self.counts:
+                self.deleted[object_] = None
+
+    def flush(self, effects: Effects) -> None:
+        """Have the changes of this step carried out."""
+        if self.adopted:
+            effects.adopt.extend(self.adopted)
+            self.adopted.clear()
+        if self.deleted:
+            effects.delete.extend(self.deleted)
+            self.deleted.clear()

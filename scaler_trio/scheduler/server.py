@@ -75,7 +75,7 @@ class SessionListener(Supervisor):
                 self.admit,
                 self._identity,
                 token=settings.token,
-                timing=Timing(settings.heartbeat_s, settings.worker_timeout_s),
+                timing=Timing(settings.heartbeat_every_s, settings.worker_timeout_s),
                 nursery=nursery,
             )
 

@@ -28,3 +28,8 @@ class SchedulerSettings:
     """Silence after which a worker counts as lost."""
 
     tuning: Tuning = field(factory=Tuning)
+
+    @property
+    def heartbeat_every_s(self) -> float:
+        """The heartbeat, or more often where a short time-out needs it: a worker that misses one is not lost yet."""
+        return min(self.heartbeat_s, self.worker_timeout_s / 4)

@@ -1,20 +1,19 @@
 """The scheduler's tables, and the small steps on them that all parts of the core share."""
 
+from heapq import heappop, heappush
+
 from attrs import define, field
 
-from scaler_protocol import ErrorCode
+from scaler_protocol import ErrorCode, limits
 from scaler_protocol import messages as m
-from scaler_protocol.limits import BATCH_ROWS, MIB
 from scaler_trio.scheduler.effects import Close, Effects
+from scaler_trio.scheduler.fleet import Fleet
 from scaler_trio.scheduler.queues import ReadyQueues
-from scaler_trio.scheduler.ranges import RangeSet
-from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Client, Task, Unacknowledged, Worker
+from scaler_trio.scheduler.ranges import NO_ROWS, FixedRows, RangeSet
+from scaler_trio.scheduler.records import STORY_LENGTH, Array, Attempt, Client, Function, Source, Task, Worker
 from scaler_trio.scheduler.references import ObjectReferences
-from scaler_trio.scheduler.states import TaskEvent, transition
+from scaler_trio.scheduler.states import TaskEvent, TaskState, transition
 from scaler_trio.scheduler.tuning import Tuning
-
-RESULT_MESSAGE_BYTES = 1 * MIB
-"""Single results are put together up to this."""
 
 
 @define(eq=False)
@@ -26,25 +25,24 @@ class SchedulerState:
     object_address: str = ""
     now: float = 0.0
     effects: Effects = field(factory=Effects)
-    references: ObjectReferences = field(init=False)
+    references: ObjectReferences = field(factory=ObjectReferences)
     clients: dict[bytes, Client] = field(factory=dict)
     workers: dict[bytes, Worker] = field(factory=dict)
     attempts: dict[int, Attempt] = field(factory=dict)  # all that have open rows or unacknowledged results
     ready: ReadyQueues = field(factory=ReadyQueues)
-    hungry: dict[Worker, None] = field(factory=dict)  # workers that may get more, in turn
-    blocked: set[Client] = field(factory=set)  # clients that do not acknowledge their results
-    overloaded: dict[Worker, None] = field(factory=dict)  # workers that hold more than they can run at once
-    fleet: int = 0  # counts changes of what the connected workers offer
-    slots: int = 0  # of all connected workers
+    fleet: Fleet = field(factory=Fleet)
     next_attempt: int = 0
     next_function: int = 0
+    usage_decayed_at: float = 0.0
+    departures: list[tuple[float, int, Client | Worker]] = field(factory=list)  # heap of who is gone until when
+    departure_count: int = 0
     touched: dict[Client, None] = field(factory=dict)  # clients with result rows or credit to flush after this step
-    assigned: dict[Worker, None] = field(factory=dict)  # workers with assignment rows to flush after this step
+    assigned: dict[Worker, None] = field(factory=dict)  # workers with rows to flush after this step
 
     def __attrs_post_init__(self) -> None:
-        self.references = ObjectReferences(self.effects)
         # Unique over epochs as well: a worker may report an attempt of the scheduler before this one.
         self.next_attempt = (self.epoch & 0x7FFFFFFF) << 32
+        self.usage_decayed_at = self.now
 
     # ------------------------------------------------------------------------------------------------- transitions
 
@@ -54,157 +52,159 @@ class SchedulerState:
         if state is None:
             return False
         task.state = state
-        task.story.append((self.now, event))
+        task.story = (*task.story, (self.now, event.value))
+        if state is TaskState.READY and len(task.story) > STORY_LENGTH:
+            # It may be tried without limit; how it came here and what happened last stay.
+            task.story = (*task.story[:2], *task.story[2 - STORY_LENGTH :])
         return True
 
-    # ------------------------------------------------------------------------------------------------------ workers
+    # ----------------------------------------------------------------------------------------------------- attempts
 
-    def is_hungry(self, worker: Worker) -> bool:
-        """Whether the worker should be given more."""
-        if not worker.ready or not worker.connected or worker.draining or worker.exclusive:
-            return False
-        return worker.items < worker.slots or worker.load_s < self.tuning.feed_s * worker.slots
-
-    def check_hunger(self, worker: Worker) -> None:
-        """Note whether the worker may get more, after anything that changed its load."""
-        if self.is_hungry(worker):
-            self.hungry[worker] = None
-        else:
-            self.hungry.pop(worker, None)
-        if worker.items > worker.slots and worker.connected:
-            self.overloaded[worker] = None
-        else:
-            self.overloaded.pop(worker, None)
-
-    def fits(self, worker: Worker, key: ClassKey) -> bool:
-        """Whether the worker could run this class when it is empty."""
-        known = worker.fits.get(key)
-        if known is None:
-            python, capabilities = key
-            known = (not python or not worker.python or python == worker.python) and all(
-                name in worker.capabilities and (amount < 0 or not 0 <= worker.capabilities[name] < amount)
-                for name, amount in capabilities
-            )
-            worker.fits[key] = known
-        return known
-
-    def has_room(self, worker: Worker, key: ClassKey) -> bool:
-        """Whether the amounts that this class asks for are free on the worker."""
-        return all(
-            amount < 0 or worker.capabilities[name] < 0 or worker.free[name] >= amount for name, amount in key[1]
-        )
-
-    def new_attempt(self, worker: Worker, source: Task | Array, lo: int, hi: int, expected_s: float) -> Attempt:
-        """Record an assignment."""
-        number = self.next_attempt
-        self.next_attempt = number + 1
-        attempt = Attempt(number, worker, source, lo, hi, expected_s, self.now, RangeSet([(lo, hi)]))
+    def open_attempt(
+        self, number: int, worker: Worker, source: Source, lo: int, hi: int, rows: RangeSet | FixedRows
+    ) -> Attempt:
+        """Record an assignment; the caller updates the worker's place in the fleet."""
+        attempt = Attempt(number, worker, source, lo, hi, source.function.expected_s, rows)
         self.attempts[number] = attempt
-        if not worker.attempts:
-            worker.last_report_at = self.now
-        worker.attempts[number] = attempt
-        worker.items += hi - lo
-        worker.load_s += expected_s * (hi - lo)
-        for name, amount in source.class_key[1]:
-            if amount > 0 and worker.capabilities.get(name, -1) >= 0:
-                worker.free[name] -= amount
+        self.take_load(attempt, len(rows))
         return attempt
 
-    def close_rows(self, attempt: Attempt, lo: int, hi: int) -> int:
-        """The worker is done with these rows of the attempt, one way or another; how many of them were still open."""
-        closed = attempt.open.remove(lo, hi)
-        if not closed or attempt.lost:
-            return closed
+    def take_load(self, attempt: Attempt, count: int) -> None:
+        """So many rows of the attempt are with its worker."""
         worker = attempt.worker
-        worker.items -= closed
-        worker.load_s -= attempt.expected_s * closed
-        if not attempt.open:
-            self._end(attempt)
+        if not worker.items:
+            worker.last_report_at = self.now
+        worker.attempts[attempt.number] = attempt
+        seconds = attempt.expected_s * count
+        worker.items += count
+        worker.load_s += seconds
+        attempt.source.client.load_s += seconds
+        for name, amount in attempt.source.demand.amounts:
+            if name in worker.free:
+                worker.free[name] -= amount * count
+
+    def drop_load(self, attempt: Attempt, count: int) -> None:
+        """So many rows are no longer with it."""
+        worker = attempt.worker
+        seconds = attempt.expected_s * count
+        worker.items -= count
+        worker.load_s -= seconds
+        client = attempt.source.client
+        client.load_s = max(0.0, client.load_s - seconds)
+        for name, amount in attempt.source.demand.amounts:
+            if name in worker.free:
+                worker.free[name] += amount * count
         if worker.items == 0:
             worker.load_s = 0.0  # no drift by rounding
             worker.exclusive = False
-        self.check_hunger(worker)
-        return closed
 
-    def _end(self, attempt: Attempt) -> None:
-        worker = attempt.worker
-        del worker.attempts[attempt.number]
-        for name, amount in attempt.source.class_key[1]:
-            if amount > 0 and worker.capabilities.get(name, -1) >= 0:
-                worker.free[name] += amount
-        if type(attempt.source) is Array:
-            attempt.source.outstanding.pop(attempt.number, None)
-        if attempt.unacknowledged:
-            worker.unsettled[attempt.number] = attempt
+    def close_rows(self, attempt: Attempt, lo: int, hi: int) -> int:
+        """The worker is done with these rows, one way or another; how many were still open.
+
+        The caller calls ``settle`` after it has dealt with them, and updates the worker's place in the fleet.
+        """
+        rows = attempt.open
+        if type(rows) is RangeSet:
+            closed = rows.remove(lo, hi)
         else:
-            self.attempts.pop(attempt.number, None)
+            closed = len(rows) if lo <= 0 < hi else 0
+            if closed:
+                attempt.open = NO_ROWS
+        if not closed:
+            return 0
+        if not attempt.lost:
+            self.drop_load(attempt, closed)
+        if not attempt.open:
+            del attempt.worker.attempts[attempt.number]
+            if type(attempt.source) is Array:
+                attempt.source.outstanding.pop(attempt.number, None)
+        return closed
 
     def settle(self, attempt: Attempt) -> None:
         """The worker may forget the attempt, if it has no open rows and no result that waits for its client."""
-        if attempt.open or attempt.unacknowledged:
-            return
-        attempt.worker.unsettled.pop(attempt.number, None)
-        self.attempts.pop(attempt.number, None)
-        self.tell_settled(attempt.worker, attempt.number)
+        if not attempt.open and not attempt.unacknowledged and self.attempts.pop(attempt.number, None) is not None:
+            self.tell_settled(attempt.worker, attempt.number)
 
     def tell_settled(self, worker: Worker, number: int) -> None:
         """Tell a worker, at the end of the step, to forget an attempt, known here or not."""
         worker.settled.append(number)
         self.assigned[worker] = None
 
+    def cancel_rows(self, worker: Worker, number: int, lo: int, hi: int) -> None:
+        """Have the worker stop these rows of an attempt; it answers with ``Returned`` or results."""
+        if worker.ready:
+            worker.cancels.append((number, lo, hi))
+            self.assigned[worker] = None
+
+    # ---------------------------------------------------------------------------------------------------- functions
+
+    def put_function(self, worker: Worker, function: Function) -> None:
+        """Send a function, once per connection, before the first assignment that names it."""
+        if worker not in function.workers:
+            function.workers[worker] = None
+            worker.functions[function] = None
+            message = m.PutFunction(function.key, function.name, function.payload)
+            self.effects.send(worker.session, message)
+
+    def retire(self, function: Function) -> None:
+        """The client will not name the function again."""
+        function.retired = True
+        self.forget_if_unused(function)
+
+    def forget_if_unused(self, function: Function) -> None:
+        """Have workers forget a retired function after its last user."""
+        if function.retired and function.users == 0:
+            for worker in function.workers:
+                del worker.functions[function]
+                worker.forgets.append(function.key)
+                self.assigned[worker] = None
+            function.workers.clear()
+
     # ------------------------------------------------------------------------------------------------------ clients
 
-    def result_row(self, task: Task, outcome: int, payload: bytes, objects: tuple[bytes, ...], seconds: float) -> None:
-        """Queue a single task's result for its client; it leaves at the end of the step."""
-        client = task.client
-        client.rows.append((task.number, outcome, payload, objects, seconds))
-        client.rows_bytes += len(payload)
-        client.rows_tasks.append(task)
-        if len(client.rows) >= BATCH_ROWS or client.rows_bytes >= RESULT_MESSAGE_BYTES:
-            self.flush_rows(client)
-        else:
-            self.touched[client] = None
-
-    def flush_rows(self, client: Client) -> None:
-        """Put the queued result rows into a message."""
-        if not client.rows:
-            return
-        rows, client.rows = client.rows, []
-        tasks, client.rows_tasks = client.rows_tasks, []
-        attempts, client.rows_attempts = client.rows_attempts, []
-        size, client.rows_bytes = client.rows_bytes, 0
-        self.send_result(client, m.TaskResults(client.sequence + 1, tuple(rows)), size, attempts, tasks)
-
-    def send_result(
-        self,
-        client: Client,
-        message: m.TaskResults | m.ArrayResults,
-        size: int,
-        attempts: list[Attempt],
-        tasks: list[Task],
-    ) -> None:
-        """Send a result message, and keep it until the client acknowledges it."""
-        client.sequence += 1
-        client.unacknowledged.append(Unacknowledged(client.sequence, size, message, attempts, tasks))
-        client.unacknowledged_bytes += size
-        if client.unacknowledged_bytes > self.tuning.unacknowledged_bytes:
-            self.blocked.add(client)
-        if client.connected:
-            self.effects.send(client.session, message)
+    def refer_result(self, client: Client, objects: tuple[bytes, ...]) -> None:
+        """The client gets a result that names these objects; they live until it releases it."""
+        self.references.add(objects)
+        for object_ in objects:
+            client.result_objects[object_] = client.result_objects.get(object_, 0) + 1
 
     def notice(self, client: Client, number: int, row: int, kind: m.NoticeKind, text: str) -> None:
         """Tell a client what happened to its task on the way."""
-        if client.connected:
-            self.effects.send(client.session, m.Notices(((number, row, int(kind), text[:4000]),)))
+        if client.ready:
+            text = limits.clip(text, limits.TEXT_BYTES)
+            self.effects.send(client.session, m.Notices(((number, row, int(kind), text),)))
+
+    def decay_usage(self) -> None:
+        """Once a second: what clients used fades."""
+        elapsed = self.now - self.usage_decayed_at
+        self.usage_decayed_at = self.now
+        factor = 0.5 ** (elapsed / self.tuning.fairness_half_life_s)
+        for client in self.clients.values():
+            client.usage_s *= factor
+            self.ready.refresh(client)
+
+    # -------------------------------------------------------------------------------------------------------- peers
+
+    def depart(self, peer: Client | Worker, grace_s: float) -> None:
+        """A peer is gone; ``due_departures`` gives it again when its grace is over."""
+        peer.gone_at = self.now + grace_s
+        self.departure_count += 1
+        heappush(self.departures, (peer.gone_at, self.departure_count, peer))
+
+    def next_departure(self) -> float | None:
+        """When the next grace ends."""
+        heap = self.departures
+        while heap and (heap[0][2].connected or heap[0][2].gone_at != heap[0][0]):
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due_departures(self) -> list[Client | Worker]:
+        """Those whose grace is over."""
+        due = []
+        while (at := self.next_departure()) is not None and at <= self.now:
+            due.append(heappop(self.departures)[2])
+        return due
 
     def close_session(self, session: bytes, code: ErrorCode, text: str) -> None:
         """Have the shell close a session."""
-        self.effects.closes.append(Close(session, code, text))
-
-    def use(self, client: Client, seconds: float) -> None:
-        """Charge running time to a client, for fairness; what it used before fades."""
-        elapsed = self.now - client.usage_at
-        if elapsed > 1.0:
-            client.usage_s *= 0.5 ** (elapsed / self.tuning.fairness_half_life_s)
-            client.usage_at = self.now
-        client.usage_s += seconds
+        self.effects.closes.append(Close(session, code, limits.clip(text, limits.TEXT_BYTES)))

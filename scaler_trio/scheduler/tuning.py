@@ -30,8 +30,14 @@ class Tuning:
     recall_least_s: float = 0.005
     """Less queued work than this is left where it is."""
 
+    recall_pause_s: float = 1.0
+    """A worker that had nothing to give back is asked again after 10 ms, then 20, … at the latest after this long."""
+
     reconnect_grace_s: float = 0.5
     """How long a lost worker may come back before its work goes to others."""
+
+    worker_memory_s: float = 30.0
+    """How long a lost worker's results still count after its work went to others."""
 
     client_grace_s: float = 30.0
     """How long a lost client may come back before its work is cancelled."""

@@ -150,9 +150,9 @@ def read_pages(body: bytes) -> Pages:
     return Pages(key, expected_ns, rows, skip, page_rows, offsets, view[at + offsets_size :])
 
 
-def read_tasks(body: bytes) -> list[tuple[int, bytes, tuple[bytes, ...]]]:
+def read_tasks(body: bytes) -> tuple[tuple[int, bytes, tuple[bytes, ...]], ...]:
     """The inverse of ``tasks``."""
-    rows: list[tuple[int, bytes, tuple[bytes, ...]]] = msgpack.unpackb(body, use_list=False)
+    rows: tuple[tuple[int, bytes, tuple[bytes, ...]], ...] = msgpack.unpackb(body, use_list=False)
     return rows
 
 

@@ -12,25 +12,23 @@ connection.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from attrs import frozen
 
 from scaler_protocol import messages as m
-from scaler_protocol.messages import Outcome, ReturnReason
+from scaler_protocol.messages import ReturnReason
 from scaler_trio.worker import events as e
-from scaler_trio.worker import feeding, reports, tuning
+from scaler_trio.worker import feeding, reports, stopping, tuning, withdrawing
 from scaler_trio.worker.audit import check_core, held_ranges
 from scaler_trio.worker.errors import InternalError, PeerFault
-from scaler_trio.worker.ranges import contains, merge, split
 from scaler_trio.worker.records import (
     Attempt,
-    Crash,
     Fed,
     Function,
-    Interruption,
     Kept,
     PagedRows,
     Piece,
@@ -74,24 +72,24 @@ class WorkerCore:
         self._inputs_bytes = 0
         self._last_key = 0
         self._story: deque[tuple[float, tuple[int, int], str, int, int]] = deque(maxlen=tuning.STORY_ENTRIES)
-        self._out: e.Effects = []
-        self._now = 0.0
+        self.out: e.Effects = []
+        self.now = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             e.Connected: self._on_connected,
             e.Disconnected: self._on_disconnected,
             e.SlotReady: self._on_slot_ready,
             e.Progress: self._on_progress,
             e.Truncated: self._on_truncated,
-            e.SlotDied: self._on_slot_died,
-            e.Tick: self._on_tick,
+            e.SlotDied: partial(stopping.on_slot_died, self),
+            e.Tick: partial(stopping.on_tick, self),
             m.WorkerKnown: self._on_known,
             m.PutFunction: self._on_put_function,
             m.ForgetFunctions: self._on_forget_functions,
             m.AssignInputs: self._on_assign_inputs,
             m.AssignTasks: self._on_assign_tasks,
             m.AssignSlice: self._on_assign_slice,
-            m.Recall: self._on_recall,
-            m.CancelAttempts: self._on_cancel,
+            m.Recall: partial(withdrawing.on_recall, self),
+            m.CancelAttempts: partial(withdrawing.on_cancel, self),
             m.Settled: self._on_settled,
             m.Drain: self._on_drain,
             m.Goodbye: self._on_goodbye,
@@ -104,15 +102,15 @@ class WorkerCore:
             PeerFault: the scheduler's message contradicts what it said before; nothing has changed.
             InternalError: a fault of ours.
         """
-        self._now = now
+        self.now = now
         out: e.Effects = []
-        self._out = out
+        self.out = out
         self._handlers[type(event)](event)
         if self.queue:
             if self.drain_until is not None:
-                self._return_all()
+                withdrawing.return_all(self)
             feeding.feed(self, out)
-        feeding.steal(self, out, self._truncate)
+        feeding.steal(self, out, self.truncate)
         if self.drain_until is not None:
             self._leave_if_done()
         return out
@@ -140,7 +138,7 @@ class WorkerCore:
                 deadlines.append(slot.start_at)
             if slot.interruption is not None and not slot.interruption.is_killed:
                 deadlines.append(slot.interruption.kill_at)
-            elif (deadline := self._timeout(slot)) is not None:
+            elif (deadline := stopping.timeout(self, slot)) is not None:
                 deadlines.append(deadline)
         return min(deadlines, default=None)
 
@@ -158,21 +156,23 @@ class WorkerCore:
         self.is_connected, self.is_known = True, False
         unfinished, finished = held_ranges(self)
         offer = self.offer
-        self._out.append(
+        self.out.append(
             e.Send(m.WorkerHeld(offer.slots, offer.capabilities, offer.manager, offer.latency_s, unfinished, finished))
         )
         kept = tuple(reports.messages(chain.from_iterable([a.kept for a in self.attempts.values()])))
         if kept:
-            self._out.append(e.Resend(kept))
+            self.out.append(e.Resend(kept))
 
     def _on_disconnected(self, event: e.Disconnected) -> None:
         self.is_connected = self.is_known = False
         for slot in self.slots:
             if slot.limit > slot.done:
-                self._truncate(slot, 0)
+                self.truncate(slot, 0)
         for withdrawal in list(self.withdrawals):
             if withdrawal.reason != ReturnReason.CANCELLED:
-                self._end_withdrawal(withdrawal)  # void with its connection: the rows are declared in the next one
+                withdrawing.end_withdrawal(
+                    self, withdrawal
+                )  # void with its connection: the rows are declared in the next one
         for function in self.functions.values():
             self._forget(function)
         self.functions.clear()
@@ -184,23 +184,23 @@ class WorkerCore:
         self.is_known = True
         if message.object_address != self.object_address:
             self.object_address = message.object_address
-            self._out.append(e.Configure(message.object_address))
+            self.out.append(e.Configure(message.object_address))
         dropped = [attempt for key in message.drop if (attempt := self.attempts.get((key[0], key[1]))) is not None]
         for attempt in dropped:
             attempt.is_dropped = True
-            self._unkeep(attempt)
+            self.unkeep(attempt)
             attempt.open -= len(attempt.crashes)
             attempt.crashes.clear()
-        self._withdraw({attempt: [(attempt.lo, attempt.hi)] for attempt in dropped}, ReturnReason.CANCELLED)
+        withdrawing.withdraw(self, {attempt: [(attempt.lo, attempt.hi)] for attempt in dropped}, ReturnReason.CANCELLED)
         crashed = []
         for attempt in self.attempts.values():
             crashed += [(attempt.number, *crash) for crash in attempt.crashes]
             attempt.open -= len(attempt.crashes)
             attempt.crashes.clear()
         if crashed:
-            self._out.append(e.Send(m.Crashed(tuple(crashed))))
+            self.out.append(e.Send(m.Crashed(tuple(crashed))))
         for attempt in list(self.attempts.values()):
-            self._forget_if_done(attempt)
+            self.forget_if_done(attempt)
 
     # -------------------------------------------------------------------------------------------------- assignments
 
@@ -270,10 +270,10 @@ class WorkerCore:
         step(Row.UNKNOWN, Happening.ASSIGN, attempt)
         self.attempts[attempt.epoch, attempt.number] = attempt
         attempt.function.attempts += 1
-        self._enqueue(Piece(attempt, attempt.lo, attempt.hi))
-        self._tell("assigned", attempt, attempt.lo, attempt.hi)
+        self.enqueue(Piece(attempt, attempt.lo, attempt.hi))
+        self.tell("assigned", attempt, attempt.lo, attempt.hi)
 
-    def _enqueue(self, piece: Piece, *, front: bool = False) -> None:
+    def enqueue(self, piece: Piece, *, front: bool = False) -> None:
         self.queued_rows += piece.hi - piece.lo
         if front:
             self.queue.appendleft(piece)
@@ -290,7 +290,7 @@ class WorkerCore:
 
     # ------------------------------------------------------------------------------------ recall, cancel, settle, drain
 
-    def _find(self, number: int) -> Attempt | None:
+    def find(self, number: int) -> Attempt | None:
         """By its number alone: of this epoch, else of the newest one before it."""
         attempt = self.attempts.get((self.epoch, number))
         if attempt is None and self.attempts:
@@ -300,117 +300,32 @@ class WorkerCore:
             )
         return attempt
 
-    def _on_recall(self, message: m.Recall) -> None:
-        wanted: dict[Attempt, list[tuple[int, int]]] = {}
-        unknown = []
-        for number, lo in message.rows:
-            attempt = self._find(number)
-            if attempt is None or lo >= attempt.hi:
-                unknown.append((number, lo, lo, int(ReturnReason.RECALLED)))
-            else:
-                wanted.setdefault(attempt, []).append((max(lo, attempt.lo), attempt.hi))
-        if unknown:
-            self._out.append(e.Send(m.Returned(tuple(unknown))))
-        self._withdraw(wanted, ReturnReason.RECALLED)
-
-    def _on_cancel(self, message: m.CancelAttempts) -> None:
-        wanted: dict[Attempt, list[tuple[int, int]]] = {}
-        for number, lo, hi in message.rows:
-            attempt = self._find(number)
-            if attempt is not None and lo < hi:
-                wanted.setdefault(attempt, []).append((lo, hi))
-        self._withdraw(wanted, ReturnReason.CANCELLED)
-
-    def _withdraw(self, wanted: dict[Attempt, list[tuple[int, int]]], reason: ReturnReason) -> None:
-        """Take rows out of slots, as far as possible, and out of the queue, and answer."""
-        wanted = {attempt: merge(ranges) for attempt, ranges in wanted.items()}
-        if not wanted:
-            return
-        withdrawal = Withdrawal(wanted, int(reason), set())
-        for attempt in wanted:
-            attempt.withheld += 1
-            if reason is ReturnReason.CANCELLED:
-                attempt.cancelled = merge([*attempt.cancelled, *wanted[attempt]])
-        self.withdrawals.append(withdrawal)
-        for slot in self.slots:
-            for fed in slot.fed:
-                inside = split(fed.lo, fed.hi, wanted[fed.attempt])[0] if fed.attempt in wanted else ()
-                if inside:
-                    # Claimed or not: the look at the page that comes with it tells what runs now and needs an interrupt.
-                    withdrawal.waiting.add(slot.number)
-                    self._truncate(slot, fed.first + inside[0][0] - fed.lo)
-                    break
-        if not withdrawal.waiting:
-            self._end_withdrawal(withdrawal)
-
-    def _end_withdrawal(self, withdrawal: Withdrawal) -> None:
-        self.withdrawals.remove(withdrawal)
-        for attempt in withdrawal.wanted:
-            attempt.withheld -= 1
-        is_recall = withdrawal.reason == ReturnReason.RECALLED
-        if is_recall and not self.is_known:
-            return
-        happening = {ReturnReason.RECALLED: Happening.RECALL, ReturnReason.CANCELLED: Happening.CANCEL}.get(
-            ReturnReason(withdrawal.reason), Happening.DRAIN
-        )
-        rest: deque[Piece] = deque()
-        gone: list[tuple[Attempt, int, int]] = []
-        for piece in self.queue:
-            ranges = withdrawal.wanted.get(piece.attempt)
-            inside, outside = split(piece.lo, piece.hi, ranges) if ranges else ([], [(piece.lo, piece.hi)])
-            gone += [(piece.attempt, lo, hi) for lo, hi in inside]
-            rest += [Piece(piece.attempt, lo, hi) for lo, hi in outside] if inside else [piece]
-        self.queue = rest
-        answered = {attempt for attempt, _, _ in gone}
-        if is_recall:
-            gone += [(a, r[0][0], r[0][0]) for a, r in withdrawal.wanted.items() if a not in answered]
-        self._return(gone, withdrawal.reason, happening)
-
-    def _return(self, gone: Sequence[tuple[Attempt, int, int]], reason: int, happening: Happening) -> None:
-        rows = []
-        for attempt, lo, hi in gone:
-            if lo < hi:
-                step(Row.QUEUED, happening, attempt)
-                self.queued_rows -= hi - lo
-                self._tell(f"returned, {happening.name.lower()}", attempt, lo, hi)
-            if not attempt.is_dropped:
-                rows.append((attempt.number, lo, hi, reason))
-            self._ended(attempt, hi - lo)
-        if self.is_connected:
-            for at in range(0, len(rows), feeding.BATCH_ROWS):
-                self._out.append(e.Send(m.Returned(tuple(rows[at : at + feeding.BATCH_ROWS]))))
-
-    def _return_all(self) -> None:
-        gone = [(piece.attempt, piece.lo, piece.hi) for piece in self.queue]
-        self.queue.clear()
-        self._return(gone, int(ReturnReason.DRAINING), Happening.DRAIN)
-
     def _on_settled(self, message: m.Settled) -> None:
         for number in message.attempts:
-            attempt = self._find(number)
+            attempt = self.find(number)
             if attempt is not None:
-                self._unkeep(attempt)
-                self._forget_if_done(attempt)
+                self.unkeep(attempt)
+                self.forget_if_done(attempt)
 
     def _on_drain(self, message: m.Drain) -> None:
-        until = self._now + message.grace_s
+        until = self.now + message.grace_s
         self.drain_until = until if self.drain_until is None else min(until, self.drain_until)
         for slot in self.slots:
             if slot.limit > slot.done:
-                self._truncate(slot, 0)
+                self.truncate(slot, 0)
 
     def _on_goodbye(self, message: m.Goodbye) -> None:
         if not self.is_leaving:
             self.is_leaving = True
-            self._out.append(e.Leave(f"the scheduler said goodbye: {message.reason or 'no reason given'}"))
+            self.out.append(e.Leave(f"the scheduler said goodbye: {message.reason or 'no reason given'}"))
 
     def _leave_if_done(self) -> None:
         assert self.drain_until is not None
-        is_late = self._now >= self.drain_until
+        is_late = self.now >= self.drain_until
         open_rows = any(a.open - len(a.crashes) for a in self.attempts.values())
         if not self.is_leaving and not open_rows and (is_late or not self.attempts):
             self.is_leaving = True
-            self._out.append(e.Leave("drained"))
+            self.out.append(e.Leave("drained"))
 
     # ------------------------------------------------------------------------------------------------------- slots
 
@@ -421,14 +336,14 @@ class WorkerCore:
     def _on_progress(self, event: e.Progress) -> None:
         slot = self.slots[event.slot]
         if event.taken is not None:
-            self._take(slot, event.taken)
+            self.take(slot, event.taken)
         slot.claimed = max(event.claimed, slot.done)
         slot.running = event.running if event.running == slot.done < slot.limit else None
         if slot.running is not None:
-            slot.running_since = self._now - event.running_s
-            self._stop_if_unwanted(slot)
+            slot.running_since = self.now - event.running_s
+            stopping.stop_if_unwanted(self, slot)
 
-    def _take(self, slot: Slot, taken: e.Taken) -> None:
+    def take(self, slot: Slot, taken: e.Taken) -> None:
         """Report what a ring held."""
         if taken.first != slot.done or taken.first + taken.items > slot.limit:
             raise InternalError(f"slot {slot.number} at {slot.done} of {slot.limit}: results from {taken.first}")
@@ -449,12 +364,12 @@ class WorkerCore:
             else:
                 kept, elapsed_ns = reader.rows(attempt.number, fed.lo, fed.lo + rows, override)
             attempt.function.ran(rows, elapsed_ns)
-            self._tell("finished", attempt, fed.lo, fed.lo + rows)
+            self.tell("finished", attempt, fed.lo, fed.lo + rows)
             self._unfeed(slot, fed, rows)
-            self._keep(attempt, kept, send)
-            self._ended(attempt, rows)
+            self.keep(attempt, kept, send)
+            self.ended(attempt, rows)
         slot.done += taken.items
-        self._send_results(send)
+        self.send_results(send)
 
     def _unfeed(self, slot: Slot, fed: Fed, rows: int) -> None:
         """The first ``rows`` of the slot's first part are done."""
@@ -465,10 +380,10 @@ class WorkerCore:
         if fed.lo == fed.hi:
             slot.fed.popleft()
 
-    def _truncate(self, slot: Slot, item: int) -> None:
+    def truncate(self, slot: Slot, item: int) -> None:
         if slot.truncating is None:
             slot.truncating = item
-            self._out.append(e.Truncate(slot.number, item))
+            self.out.append(e.Truncate(slot.number, item))
         elif slot.truncating > item:
             slot.truncate_next = item if slot.truncate_next is None else min(item, slot.truncate_next)
 
@@ -482,7 +397,7 @@ class WorkerCore:
             keep = max(0, event.limit - fed.first)
             rows = fed.hi - fed.lo - keep
             step(Row.FED, Happening.TRUNCATE, fed.attempt)
-            self._enqueue(Piece(fed.attempt, fed.lo + keep, fed.hi), front=True)
+            self.enqueue(Piece(fed.attempt, fed.lo + keep, fed.hi), front=True)
             slot.ahead_ns -= rows * fed.row_ns
             slot.ahead_bytes -= rows * fed.attempt.row_bytes
             fed.hi -= rows
@@ -492,133 +407,17 @@ class WorkerCore:
         slot.claimed = min(slot.claimed, slot.limit)
         further, slot.truncate_next = slot.truncate_next, None
         if further is not None and further < slot.limit:
-            self._truncate(slot, further)
+            self.truncate(slot, further)
         else:
-            self._slot_is_truncated(slot)
-
-    def _slot_is_truncated(self, slot: Slot) -> None:
-        for withdrawal in list(self.withdrawals):
-            withdrawal.waiting.discard(slot.number)
-            if not withdrawal.waiting:
-                self._end_withdrawal(withdrawal)
-
-    def _stop_if_unwanted(self, slot: Slot) -> None:
-        """Interrupt what runs there if it is cancelled, dropped, or out of time."""
-        item = slot.running
-        if item is None or (slot.interruption is not None and slot.interruption.item == item):
-            return
-        fed = slot.fed[0]
-        attempt = fed.attempt
-        outcome = None
-        if attempt.is_dropped or (attempt.cancelled and contains(attempt.cancelled, fed.lo)):
-            outcome = Outcome.CANCELLED
-        elif (deadline := self._timeout(slot)) is not None and self._now >= deadline:
-            outcome = Outcome.TIMED_OUT
-        if outcome is not None:
-            step(Row.CLAIMED, Happening.INTERRUPT, attempt)
-            slot.interruption = Interruption(item, outcome, self._now + tuning.GRACE_S, is_killed=False)
-            self._tell(f"interrupted, {outcome.name.lower()}", attempt, fed.lo, fed.lo + 1)
-            self._out.append(e.Interrupt(slot.number, item))
-
-    def _timeout(self, slot: Slot) -> float | None:
-        if slot.running is None or slot.interruption is not None or not slot.fed:
-            return None
-        timeout_s = slot.fed[0].attempt.options.timeout_s
-        return slot.running_since + timeout_s if timeout_s else None
-
-    def _on_slot_died(self, event: e.SlotDied) -> None:
-        slot = self.slots[event.slot]
-        self._judge_death(slot, event)
-        running = event.running if event.running == slot.done < slot.limit else None
-        stopped, was_killed = slot.interruption, slot.is_killed
-        pieces = list(slot.fed)
-        slot.reset()
-        if running is not None:
-            fed = pieces[0]
-            self._on_crash(slot, fed, stopped if stopped and stopped.item == running else None, was_killed, event.text)
-            fed.lo += 1
-            fed.first += 1
-        for fed in reversed(pieces):
-            if fed.lo < fed.hi:
-                step(Row.FED, Happening.DIE, fed.attempt)
-                self._enqueue(Piece(fed.attempt, fed.lo, fed.hi), front=True)
-        self._slot_is_truncated(slot)
-
-    def _on_crash(self, slot: Slot, fed: Fed, stopped: Interruption | None, was_killed: bool, text: str) -> None:
-        """The row that ran when its processor died."""
-        attempt, row = fed.attempt, fed.lo
-        self._tell("its processor died", attempt, row, row + 1)
-        if stopped is not None:
-            step(Row.STOPPING, Happening.DIE, attempt)
-            is_slice = type(attempt.work) is not SingleRow
-            words = reports.TIMED_OUT if stopped.outcome is Outcome.TIMED_OUT else reports.CANCELLED
-            seconds = max(0.0, self._now - slot.running_since)
-            send: list[Kept] = []
-            self._keep(attempt, reports.one_row(attempt.number, is_slice, row, stopped.outcome, words, seconds), send)
-            self._ended(attempt, 1)
-            self._send_results(send)
-            return
-        step(Row.CLAIMED, Happening.DIE, attempt)
-        crash = Crash(row, not was_killed, text)
-        if attempt.is_dropped or self.is_known:
-            if not attempt.is_dropped:
-                self._out.append(e.Send(m.Crashed(((attempt.number, *crash),))))
-            self._ended(attempt, 1)
-        else:
-            attempt.crashes.append(crash)
-
-    def _judge_death(self, slot: Slot, event: e.SlotDied) -> None:
-        """When to replace it, or whether to give up."""
-        if slot.done or event.running is not None or slot.is_killed:
-            slot.failed_starts = 0
-        else:
-            slot.failed_starts += 1
-        if slot.failed_starts >= tuning.FAILED_STARTS:
-            self._out.append(
-                e.Fail(f"{slot.failed_starts} processors in a row ended before they ran anything: {event.text}")
-            )
-            return
-        wait_s = tuning.START_BACKOFF_S * 2 ** (slot.failed_starts - 1) if slot.failed_starts else 0.0
-        slot.start_at = self._now + wait_s
-        self._start_processors()
-
-    def _start_processors(self) -> None:
-        for slot in self.slots:
-            if slot.start_at is not None and slot.start_at <= self._now and not self.is_leaving:
-                slot.start_at = None
-                self._out.append(e.Start(slot.number))
-
-    def _on_tick(self, event: e.Tick) -> None:
-        self._start_processors()
-        for slot in self.slots:
-            self._stop_if_unwanted(slot)
-            stopped = slot.interruption
-            if (
-                stopped is not None
-                and not stopped.is_killed
-                and self._now >= stopped.kill_at
-                and slot.done == stopped.item
-            ):
-                slot.interruption = stopped._replace(is_killed=True)
-                self._kill(
-                    slot, stopped.item, f"it did not stop within {tuning.GRACE_S:g} s of being {stopped.outcome.name}"
-                )
-        if self.drain_until is not None and self._now >= self.drain_until and not self.is_leaving:
-            for slot in self.slots:
-                if slot.fed and not slot.is_killed:
-                    self._kill(slot, None, "the worker's time to drain was over")
-
-    def _kill(self, slot: Slot, item: int | None, why: str) -> None:
-        slot.is_killed = True
-        self._out.append(e.Kill(slot.number, item, why))
+            withdrawing.slot_is_truncated(self, slot)
 
     # ------------------------------------------------------------------------------------------------------ bookkeeping
 
-    def _send_results(self, send: list[Kept]) -> None:
+    def send_results(self, send: list[Kept]) -> None:
         if self.is_connected:
-            self._out += [e.Send(message) for message in reports.messages(send)]
+            self.out += [e.Send(message) for message in reports.messages(send)]
 
-    def _keep(self, attempt: Attempt, kept: Kept, send: list[Kept]) -> None:
+    def keep(self, attempt: Attempt, kept: Kept, send: list[Kept]) -> None:
         if attempt.is_dropped:
             return
         attempt.kept.append(kept)
@@ -626,18 +425,18 @@ class WorkerCore:
         self.kept_results += 1
         send.append(kept)
 
-    def _unkeep(self, attempt: Attempt) -> None:
+    def unkeep(self, attempt: Attempt) -> None:
         for kept in attempt.kept:
             self.kept_bytes -= kept.size_bytes
         self.kept_results -= len(attempt.kept)
         attempt.kept.clear()
 
-    def _ended(self, attempt: Attempt, rows: int) -> None:
+    def ended(self, attempt: Attempt, rows: int) -> None:
         attempt.open -= rows
         if not attempt.open:
-            self._forget_if_done(attempt)
+            self.forget_if_done(attempt)
 
-    def _forget_if_done(self, attempt: Attempt) -> None:
+    def forget_if_done(self, attempt: Attempt) -> None:
         if attempt.open:
             return
         if attempt.work is not None:
@@ -658,5 +457,5 @@ class WorkerCore:
                     slot.functions.discard(function.key)
                     slot.forget.append(function.key)
 
-    def _tell(self, what: str, attempt: Attempt, lo: int, hi: int) -> None:
-        self._story.append((self._now, (attempt.epoch, attempt.number), what, lo, hi))
+    def tell(self, what: str, attempt: Attempt, lo: int, hi: int) -> None:
+        self._story.append((self.now, (attempt.epoch, attempt.number), what, lo, hi))

@@ -71,10 +71,9 @@ class Truncated:
 
 @frozen
 class SlotDied:
-    """A slot's processor ended; its ring has been read (``Progress``) before."""
+    """A slot's processor ended. One event with the last look at its page: it must not be fed in between."""
 
-    slot: int
-    running: int | None
+    progress: Progress
     text: str
 
 

@@ -109,9 +109,14 @@ class Output:
     async def _pass_on(self, fd: int, forwarder: Forwarder) -> None:
         while True:
             await forwarder.wait_room()
+            # Closed while we waited for room, or in the very step that made it readable: its number may be another's.
+            if fd not in self._pipes:
+                return
             try:
                 await trio.lowlevel.wait_readable(fd)
             except trio.ClosedResourceError:
+                return
+            if fd not in self._pipes:
                 return
             chunk = self._read(fd)
             if chunk is None:

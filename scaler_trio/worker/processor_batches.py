@@ -1,6 +1,6 @@
 """What a processor has received and not yet run: rows of an array in pages, or single tasks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -58,7 +58,7 @@ class PageBatch:
 class TaskBatch:
     """Single tasks: (function key, payload, payloads of inputs)."""
 
-    def __init__(self, first: int, tasks: list[Task]) -> None:
+    def __init__(self, first: int, tasks: Sequence[Task]) -> None:
         self.first = first
         self.count = len(tasks)
         self.at = 0

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_protocol.messages import Outcome
+from scaler_trio.config.enclosing import Enclosing, set_enclosing
 from scaler_trio.serialization import load_function, load_row
 from scaler_trio.serialization.errors import CannotUnpickle
 from scaler_trio.worker import channel
@@ -269,15 +270,15 @@ class ProcessorLoop:
                     end = position + size
                     if end > stop:
                         cells[CURRENT] = NONE  # close the window: this may wait
-                        position = self._write_slowly(payload, position)
+                        end = self._write_slowly(payload, position)
                         stop = self._stop
                     else:
                         data[position:end] = payload
-                        position = end
                     slot = item & MASK
                     lengths[slot] = size
                     ends[slot] = now = clock() - idle_ns
                     cells[DONE] = item = item + 1
+                    position = end  # only now: an interrupt before that writes its own payload at the same place
                     if now > due_ns:
                         if now > self._signal_ns - idle_ns:
                             self._signal()
@@ -324,7 +325,7 @@ class ProcessorLoop:
         return position
 
     def _total(self, position: int) -> int:
-        """Bytes written in all, if the next payload belongs at ``position``; no wrap has happened since ``_written``."""
+        """Bytes written in all, if the next payload belongs at ``position`` and nothing wrapped since ``_written``."""
         return self._written + position - self._written % DATA_BYTES
 
     # --------------------------------------------------------------------------------------------------- the agent
@@ -382,7 +383,10 @@ class ProcessorLoop:
             limit, self._generation = channel.read_truncate(body)
             self._truncate(limit)
         elif kind == channel.CONFIGURE:
-            self._store.configure(channel.read_configure(body))
+            settings = channel.read_configure(body)
+            self._store.configure(settings)
+            if scheduler := settings.get("scheduler"):
+                set_enclosing(Enclosing(scheduler, settings["token"]))  # for a client that a task makes
 
     def _add(self, batch: Batch) -> None:
         self._batches.append(batch)

@@ -7,6 +7,8 @@ from typing import Any
 from scaler_protocol import Buffer
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_protocol.messages import Role
+from scaler_trio.errors import ObjectLost
+from scaler_trio.objects.errors import ObjectMissing
 from scaler_trio.worker.errors import NoObjectStorage
 
 
@@ -37,9 +39,14 @@ class ObjectStore:
         """The whole object.
 
         Raises:
-            NoObjectStorage: the scheduler named no server; and what the server says of a missing object.
+            NoObjectStorage: the scheduler named no server.
+            ObjectLost: there is no such object any more.
         """
-        content: memoryview = self._connected("a stored argument").read(object_id)
+        access = self._connected("a stored argument")
+        try:
+            content: memoryview = access.read(object_id)
+        except ObjectMissing as error:
+            raise ObjectLost(str(error)) from error
         return content
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class Happening(Enum):
 _H = Happening
 _STAYS: Final = {
     # What changes nothing, state by state. A recall, cancel or drain that finds a row in a slot first truncates the
-    # slot, and a claimed row is past recalling: it ends as a result. Messages about what is not here are late, not wrong.
+    # slot, and a claimed row is past recalling: it ends as a result. Messages about what is not here are only late.
     Row.UNKNOWN: {_H.RECALL, _H.CANCEL, _H.DRAIN, _H.DISCONNECT, _H.RECONNECT, _H.DROP, _H.SETTLE},
     Row.QUEUED: {_H.ASSIGN, _H.DISCONNECT, _H.RECONNECT, _H.SETTLE},
     Row.FED: {_H.ASSIGN, _H.RECALL, _H.CANCEL, _H.DRAIN, _H.DISCONNECT, _H.RECONNECT, _H.DROP, _H.SETTLE},

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -33,8 +34,12 @@ class TemplateHandle:
 
     @classmethod
     def begin(cls, settings: WorkerSettings) -> "TemplateHandle":
-        """Fork it if this process may fork, as one that a launcher forked may; else spawn it."""
-        return cls.spawn(settings) if lineage.unsafe_threads() else cls.fork(settings)
+        """Fork it if this process may fork, as one that a launcher forked may; else spawn it.
+
+        Within a Trio run it is spawned: user code in the copies would find itself inside of that run.
+        """
+        may_fork = not trio.lowlevel.in_trio_run() and lineage.unsafe_threads() is None
+        return cls.fork(settings) if may_fork else cls.spawn(settings)
 
     @classmethod
     def fork(cls, settings: WorkerSettings) -> "TemplateHandle":
@@ -52,6 +57,8 @@ class TemplateHandle:
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             Template(socket.socket(fileno=fd), configuration(settings, parent)).serve()
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
 

@@ -48,6 +48,7 @@ class Peer:
     unacknowledged: dict[int, Any] = field(factory=dict)
     sequence: int = 0
     received_bytes: int = 0
+    granted_bytes: int = 0
     link: Link | None = None
 
 
@@ -179,6 +180,7 @@ class FakeScheduler:
         peer = self.peers.setdefault(hello.session, Peer())
         peer.link = link
         peer.received_bytes = 0
+        peer.granted_bytes = self.credit_bytes
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
             try:
@@ -256,7 +258,8 @@ class FakeScheduler:
         peer.received_bytes += len(message.data)
         array = peer.arrays[message.task]
         assert not array.cancelled
-        if message.start >= array.received:
+        if message.start + message.count > array.received:
+            assert message.start >= array.received, "blocks ascend"
             array.received = message.start + message.count
             array.blocks.append(message)
 
@@ -266,7 +269,6 @@ class FakeScheduler:
     def _on_GraphNodes(self, peer: Peer, message: m.GraphNodes) -> None:
         nodes = peer.nodes.setdefault(message.graph, [])
         for task, function, payload, _, _, inputs in message.rows:
-            peer.received_bytes += len(payload)
             nodes.append((task, peer.functions[function], payload, inputs))
 
     def _on_GraphEnd(self, peer: Peer, message: m.GraphEnd) -> None:
@@ -331,8 +333,11 @@ class FakeScheduler:
             for block in array.blocks:
                 out += self._execute_block(peer, task, array, block)
             array.blocks.clear()
-        if out:
-            out.append(m.Credit(self.credit_bytes + peer.received_bytes))
+        total = self.credit_bytes + peer.received_bytes
+        # In steps, as the real one does; but a step and a block must fit into what is granted.
+        if total >= peer.granted_bytes + (self.credit_bytes // 4 if self.credit_bytes >= 4 << 20 else 1):
+            peer.granted_bytes = total
+            out.append(m.Credit(total))
         return out
 
     def _execute_block(self, peer: Peer, task: int, array: Array, block: m.ArrayBlock) -> Iterator[Any]:

@@ -6,8 +6,8 @@ import pytest
 
 from scaler_protocol.ids import ObjectId, SessionId, object_id
 from scaler_trio.objects import events as e
+from scaler_trio.objects.holdings import DISK_RETRY_S
 from scaler_trio.objects.index import (
-    DISK_RETRY_S,
     ORPHAN_GRACE_S,
     SPILLING_PATIENCE_S,
     WAITING_PER_CONNECTION,

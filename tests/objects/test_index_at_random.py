@@ -127,7 +127,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def the_accounts_agree(self) -> None:
         self.index.check_invariants()
-        assert self.segments | set(self.creating.values()) == set(self.index._room.segments)
+        assert self.segments | set(self.creating.values()) == set(self.index._held.room.segments)
         usage = self.index.usage()
         assert usage.leases == sum(self.served.values())
         assert usage.memory_bytes + usage.kept_bytes <= 10 * PAGE_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -36,14 +37,24 @@ def server(spill_directory: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """For tests that neither harm it nor look at what others have stored."""
+    with running_server(memory_bytes=1024 * MIB, spill_directory=tmp_path_factory.mktemp("spill")) as server:
+        yield server
+
+
 @BOTH
 @pytest.mark.parametrize("size", [0, 1, 100_000, MIB, 5 * MIB + 7])
-def test_what_is_written_is_read(server: Server, size: int, shared_memory: bool) -> None:
+def test_what_is_written_is_read(shared_server: Server, size: int, shared_memory: bool) -> None:
     data = os.urandom(size)
     parts = [data[:10], memoryview(data)[10 : size // 2], b"", bytearray(data[max(10, size // 2) :])]
     if size < 20:
         parts = [data]
-    writer, reader = server.access(shared_memory=shared_memory), server.access(shared_memory=shared_memory)
+    writer, reader = (
+        shared_server.access(shared_memory=shared_memory),
+        shared_server.access(shared_memory=shared_memory),
+    )
     written = writer.write(parts, size)
     assert reader.read(written) == data
     assert writer.is_local == reader.is_local == shared_memory
@@ -52,8 +63,8 @@ def test_what_is_written_is_read(server: Server, size: int, shared_memory: bool)
 
 
 @BOTH
-def test_an_object_of_very_many_small_parts_is_written_whole(server: Server, shared_memory: bool) -> None:
-    access = server.access(shared_memory=shared_memory)
+def test_an_object_of_very_many_small_parts_is_written_whole(shared_server: Server, shared_memory: bool) -> None:
+    access = shared_server.access(shared_memory=shared_memory)
     parts = [bytes([i % 256]) * (1 + i % 300) for i in range(20_000)]
     data = b"".join(parts)
     assert access.read(access.write(parts, len(data))) == data
@@ -61,8 +72,8 @@ def test_an_object_of_very_many_small_parts_is_written_whole(server: Server, sha
 
 
 @BOTH
-def test_who_writes_to_what_was_read_changes_nobody_elses(server: Server, shared_memory: bool) -> None:
-    access = server.access(shared_memory=shared_memory)
+def test_who_writes_to_what_was_read_changes_nobody_elses(shared_server: Server, shared_memory: bool) -> None:
+    access = shared_server.access(shared_memory=shared_memory)
     written = access.write([bytes(2 * MIB)], 2 * MIB)
     mine, theirs = access.read(written), access.read(written)
     mine[5] = 1
@@ -106,8 +117,10 @@ def test_the_lease_ends_with_the_last_view_and_the_memory_is_free(server: Server
 
 
 @BOTH
-def test_an_object_that_is_not_there_is_missing_and_the_access_goes_on(server: Server, shared_memory: bool) -> None:
-    access = server.access(shared_memory=shared_memory)
+def test_an_object_that_is_not_there_is_missing_and_the_access_goes_on(
+    shared_server: Server, shared_memory: bool
+) -> None:
+    access = shared_server.access(shared_memory=shared_memory)
     with pytest.raises(ObjectMissing, match="object 78787878 is not, or no longer, in the object storage at"):
         access.read(b"x" * 24)
     assert access.read(access.write([b"y"], 1)) == b"y"
@@ -115,8 +128,8 @@ def test_an_object_that_is_not_there_is_missing_and_the_access_goes_on(server: S
 
 
 @BOTH
-def test_threads_share_an_access(server: Server, shared_memory: bool) -> None:
-    access = server.access(shared_memory=shared_memory)
+def test_threads_share_an_access(shared_server: Server, shared_memory: bool) -> None:
+    access = shared_server.access(shared_memory=shared_memory)
     failures: list[object] = []
 
     def work(number: int) -> None:
@@ -137,8 +150,8 @@ def test_threads_share_an_access(server: Server, shared_memory: bool) -> None:
     access.close()
 
 
-def test_a_forked_child_has_a_connection_and_a_session_of_its_own(server: Server) -> None:
-    access = server.access()
+def test_a_forked_child_has_a_connection_and_a_session_of_its_own(shared_server: Server) -> None:
+    access = shared_server.access()
     written = access.write([b"p" * 2 * MIB], 2 * MIB)
     view = access.read(written)
     child = os.fork()
@@ -155,8 +168,8 @@ def test_a_forked_child_has_a_connection_and_a_session_of_its_own(server: Server
     access.close()
 
 
-def test_the_access_connects_anew_when_its_connection_broke(server: Server) -> None:
-    access = server.access()
+def test_the_access_connects_anew_when_its_connection_broke(shared_server: Server) -> None:
+    access = shared_server.access()
     written = access.write([b"1"], 1)
     assert access._lane is not None
     access._lane._socket.shutdown(2)
@@ -352,25 +365,24 @@ def test_a_reader_that_is_killed_gives_its_lease_back(server: Server) -> None:
     scheduler.lane.close()
 
 
-@BOTH
-def test_a_wrong_token_is_refused_with_a_sentence(server: Server, shared_memory: bool) -> None:
-    access = ObjectAccess(server.address, b"another token, and wrong", os.urandom(16), Role.CLIENT)
+def test_a_wrong_token_is_refused_with_a_sentence(shared_server: Server) -> None:
+    access = ObjectAccess(shared_server.address, b"another token, and wrong", os.urandom(16), Role.CLIENT)
     with pytest.raises(ObjectStoreError, match="wrong token"):
         access.write([b"x"], 1)
     access.close()
 
 
-def test_an_object_of_another_session_may_not_be_written(server: Server) -> None:
-    lane = server.lane(Role.CLIENT)
+def test_an_object_of_another_session_may_not_be_written(shared_server: Server) -> None:
+    lane = shared_server.lane(Role.CLIENT)
     lane.send(m.Reserve(object_id(SessionId(b"z" * 16), 1), 10))
     with pytest.raises(ObjectStoreError, match="belongs to another session"):
         lane.receive()
     lane.close()
 
 
-def test_chunks_out_of_order_close_the_peer_that_sent_them(server: Server) -> None:
+def test_chunks_out_of_order_close_the_peer_that_sent_them(shared_server: Server) -> None:
     session = os.urandom(16)
-    lane = server.access(shared_memory=False)._open(server.address)
+    lane = shared_server.access(shared_memory=False)._open(shared_server.address)
     session = lane._connection.identity.session
     mine = object_id(SessionId(session), 1)
     lane.send(m.Reserve(mine, 100))
@@ -381,8 +393,8 @@ def test_chunks_out_of_order_close_the_peer_that_sent_them(server: Server) -> No
     lane.close()
 
 
-def test_a_file_taken_for_reading_cannot_be_written(server: Server) -> None:
-    access = server.access()
+def test_a_file_taken_for_reading_cannot_be_written(shared_server: Server) -> None:
+    access = shared_server.access()
     written = access.write([bytes(MIB)], MIB)
     lane = access._lane
     assert lane is not None
@@ -417,3 +429,55 @@ def test_stopping_and_killing_the_server_leaves_no_file_behind(tmp_path: Path, m
         assert [path.name for path in left()] == ["s"]  # the new one's socket
         assert server.stop() == 0
     assert left() == []
+
+
+def test_a_process_that_may_open_no_more_files_gets_copies(server: Server) -> None:
+    access, scheduler = server.access(), Scheduler(server)
+    data = os.urandom(MIB)
+    written = access.write([data], MIB)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+    try:
+        views = [access.read(written) for _ in range(100)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(view == data for view in views)
+    del views
+    scheduler.delete(written)
+    scheduler.wait_usage(lambda usage: usage.objects == 0)
+    access.close()
+    scheduler.lane.close()
+
+
+def test_a_view_that_ends_while_its_process_waits_for_room_makes_room(server: Server) -> None:
+    access, scheduler = server.access(Role.PROCESSOR), Scheduler(server)
+    written = access.write([bytes(200 * MIB)], 200 * MIB)
+    scheduler.adopt(written)
+    views = [access.read(written)]
+    scheduler.delete(written)
+    results: list[bytes] = []
+    thread = threading.Thread(target=lambda: results.append(access.write([bytes(100 * MIB)], 100 * MIB)))
+    thread.start()
+    scheduler.wait_usage(lambda usage: usage.objects == 2)
+    views.clear()
+    gc.collect()
+    thread.join(timeout=10)
+    assert len(results) == 1
+    access.close()
+    scheduler.lane.close()
+
+
+def test_each_answer_comes_with_its_own_file_however_many_were_asked_for_at_once(shared_server: Server) -> None:
+    access = shared_server.access()
+    written = [access.write([str(number).encode() * 10], len(str(number)) * 10) for number in range(150)]
+    lane = access._lane
+    assert lane is not None
+    for each in written:
+        lane.send(m.Fetch(each))
+    for number, each in enumerate(written):
+        assert lane.receive() == m.Found(each, len(str(number)) * 10)
+        descriptor = lane.take_file()
+        assert os.pread(descriptor, len(str(number)) * 10, 0) == str(number).encode() * 10
+        os.close(descriptor)
+    access.close()

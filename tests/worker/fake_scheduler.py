@@ -1,4 +1,4 @@
-"""A scheduler for tests: real sockets, real messages, no decisions. It answers held-sets and records everything else."""
+"""A scheduler for tests: real sockets, real messages, no decisions. Answers held-sets, records the rest."""
 
 from __future__ import annotations
 
@@ -170,14 +170,18 @@ class FakeScheduler:
         assert outcome is Outcome.VALUE, (outcome, payload)
         return pickle.loads(payload)
 
+    async def rows_done(self, attempt: int, count: int) -> None:
+        """Return when all rows of a slice have a result."""
+        await self.wait_until(lambda: all((attempt, row) in self.results for row in (count - 1, *range(count))))
+
     async def rows(self, attempt: int, count: int) -> list[Any]:
         """All results of a slice."""
-        await self.wait_until(lambda: all((attempt, row) in self.results for row in (count - 1, *range(count))))
+        await self.rows_done(attempt, count)
         return [await self.value(attempt, row) for row in range(count)]
 
 
 @asynccontextmanager
-async def fake_scheduler(timing: Timing = Timing()) -> AsyncIterator[FakeScheduler]:
+async def fake_scheduler(timing: Timing | None = None) -> AsyncIterator[FakeScheduler]:
     """A scheduler that listens; its connections end with it."""
     scheduler = FakeScheduler()
     async with trio.open_nursery() as nursery:
@@ -186,7 +190,9 @@ async def fake_scheduler(timing: Timing = Timing()) -> AsyncIterator[FakeSchedul
             return Identity(Role.SCHEDULER, b"s" * 16, "fake", time.time_ns().to_bytes(32, "big"), scheduler.epoch)
 
         async def serve() -> None:
-            await scheduler.listener.serve(scheduler.serve, identity, token=TOKEN, timing=timing, nursery=nursery)
+            await scheduler.listener.serve(
+                scheduler.serve, identity, token=TOKEN, timing=timing or Timing(), nursery=nursery
+            )
 
         nursery.start_soon(serve)
         try:

@@ -1,0 +1,130 @@
+"""Items that must stop and processors that died: the ladder of interrupt and kill, whom a crash is charged to, and successors."""
+
+from typing import TYPE_CHECKING
+
+from scaler_protocol import messages as m
+from scaler_protocol.messages import Outcome
+from scaler_trio.worker import events as e
+from scaler_trio.worker import reports, tuning, withdrawing
+from scaler_trio.worker.ranges import contains
+from scaler_trio.worker.records import Crash, Fed, Interruption, Kept, Piece, SingleRow, Slot
+from scaler_trio.worker.states import Happening, Row, step
+
+if TYPE_CHECKING:
+    from scaler_trio.worker.core import WorkerCore
+
+
+def stop_if_unwanted(core: "WorkerCore", slot: Slot) -> None:
+    """Interrupt what runs there if it is cancelled, dropped, or out of time."""
+    item = slot.running
+    if item is None or (slot.interruption is not None and slot.interruption.item == item):
+        return
+    fed = slot.fed[0]
+    attempt = fed.attempt
+    outcome = None
+    if attempt.is_dropped or (attempt.cancelled and contains(attempt.cancelled, fed.lo)):
+        outcome = Outcome.CANCELLED
+    elif (deadline := timeout(core, slot)) is not None and core.now >= deadline:
+        outcome = Outcome.TIMED_OUT
+    if outcome is not None:
+        step(Row.CLAIMED, Happening.INTERRUPT, attempt)
+        slot.interruption = Interruption(item, outcome, core.now + tuning.GRACE_S, is_killed=False)
+        core.tell(f"interrupted, {outcome.name.lower()}", attempt, fed.lo, fed.lo + 1)
+        core.out.append(e.Interrupt(slot.number, item))
+
+
+def timeout(core: "WorkerCore", slot: Slot) -> float | None:
+    if slot.running is None or slot.interruption is not None or not slot.fed:
+        return None
+    timeout_s = slot.fed[0].attempt.options.timeout_s
+    return slot.running_since + timeout_s if timeout_s else None
+
+
+def on_slot_died(core: "WorkerCore", event: e.SlotDied) -> None:
+    progress = event.progress
+    slot = core.slots[progress.slot]
+    if progress.taken is not None:
+        core.take(slot, progress.taken)
+    running = progress.running if progress.running == slot.done < slot.limit else None
+    _judge_death(core, slot, running, event.text)
+    stopped, was_killed = slot.interruption, slot.is_killed
+    pieces = list(slot.fed)
+    slot.reset()
+    if running is not None:
+        fed = pieces[0]
+        _on_crash(core, slot, fed, stopped if stopped and stopped.item == running else None, was_killed, event.text)
+        fed.lo += 1
+        fed.first += 1
+    for fed in reversed(pieces):
+        if fed.lo < fed.hi:
+            step(Row.FED, Happening.DIE, fed.attempt)
+            core.enqueue(Piece(fed.attempt, fed.lo, fed.hi), front=True)
+    withdrawing.slot_is_truncated(core, slot)
+
+
+def _on_crash(
+    core: "WorkerCore", slot: Slot, fed: Fed, stopped: Interruption | None, was_killed: bool, text: str
+) -> None:
+    """The row that ran when its processor died."""
+    attempt, row = fed.attempt, fed.lo
+    core.tell("its processor died", attempt, row, row + 1)
+    if stopped is not None:
+        step(Row.STOPPING, Happening.DIE, attempt)
+        is_slice = type(attempt.work) is not SingleRow
+        words = reports.TIMED_OUT if stopped.outcome is Outcome.TIMED_OUT else reports.CANCELLED
+        seconds = max(0.0, core.now - slot.running_since)
+        send: list[Kept] = []
+        core.keep(attempt, reports.one_row(attempt.number, is_slice, row, stopped.outcome, words, seconds), send)
+        core.ended(attempt, 1)
+        core.send_results(send)
+        return
+    step(Row.CLAIMED, Happening.DIE, attempt)
+    crash = Crash(row, not was_killed, text)
+    if attempt.is_dropped or core.is_known:
+        if not attempt.is_dropped:
+            core.out.append(e.Send(m.Crashed(((attempt.number, *crash),))))
+        core.ended(attempt, 1)
+    else:
+        attempt.crashes.append(crash)
+
+
+def _judge_death(core: "WorkerCore", slot: Slot, running: int | None, text: str) -> None:
+    """When to replace it, or whether to give up."""
+    if slot.done or running is not None or slot.is_killed:
+        slot.failed_starts = 0
+    else:
+        slot.failed_starts += 1
+    if slot.failed_starts >= tuning.FAILED_STARTS:
+        core.out.append(e.Fail(f"{slot.failed_starts} processors in a row ended before they ran anything: {text}"))
+        return
+    wait_s = tuning.START_BACKOFF_S * 2 ** (slot.failed_starts - 1) if slot.failed_starts else 0.0
+    slot.start_at = core.now + wait_s
+    start_processors(core)
+
+
+def start_processors(core: "WorkerCore") -> None:
+    for slot in core.slots:
+        if slot.start_at is not None and slot.start_at <= core.now and not core.is_leaving:
+            slot.start_at = None
+            core.out.append(e.Start(slot.number))
+
+
+def on_tick(core: "WorkerCore", event: e.Tick) -> None:
+    start_processors(core)
+    for slot in core.slots:
+        stop_if_unwanted(core, slot)
+        stopped = slot.interruption
+        if stopped is not None and not stopped.is_killed and core.now >= stopped.kill_at and slot.done == stopped.item:
+            slot.interruption = stopped._replace(is_killed=True)
+            _kill(
+                core, slot, stopped.item, f"it did not stop within {tuning.GRACE_S:g} s of being {stopped.outcome.name}"
+            )
+    if core.drain_until is not None and core.now >= core.drain_until and not core.is_leaving:
+        for slot in core.slots:
+            if slot.fed and not slot.is_killed:
+                _kill(core, slot, None, "the worker's time to drain was over")
+
+
+def _kill(core: "WorkerCore", slot: Slot, item: int | None, why: str) -> None:
+    slot.is_killed = True
+    core.out.append(e.Kill(slot.number, item, why))

@@ -1,0 +1,114 @@
+"""Giving rows back: recalls, cancels and drains; out of the slots first, then out of the queue, then the answer."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scaler_protocol import messages as m
+from scaler_protocol.messages import ReturnReason
+from scaler_trio.worker import events as e
+from scaler_trio.worker.feeding import BATCH_ROWS
+from scaler_trio.worker.ranges import merge, split
+from scaler_trio.worker.records import Attempt, Piece, Slot, Withdrawal
+from scaler_trio.worker.states import Happening, Row, step
+
+if TYPE_CHECKING:
+    from scaler_trio.worker.core import WorkerCore
+
+
+def on_recall(core: "WorkerCore", message: m.Recall) -> None:
+    wanted: dict[Attempt, list[tuple[int, int]]] = {}
+    unknown = []
+    for number, lo in message.rows:
+        attempt = core.find(number)
+        if attempt is None or lo >= attempt.hi:
+            unknown.append((number, lo, lo, int(ReturnReason.RECALLED)))
+        else:
+            wanted.setdefault(attempt, []).append((max(lo, attempt.lo), attempt.hi))
+    if unknown:
+        core.out.append(e.Send(m.Returned(tuple(unknown))))
+    withdraw(core, wanted, ReturnReason.RECALLED)
+
+
+def on_cancel(core: "WorkerCore", message: m.CancelAttempts) -> None:
+    wanted: dict[Attempt, list[tuple[int, int]]] = {}
+    for number, lo, hi in message.rows:
+        attempt = core.find(number)
+        if attempt is not None and lo < hi:
+            wanted.setdefault(attempt, []).append((lo, hi))
+    withdraw(core, wanted, ReturnReason.CANCELLED)
+
+
+def withdraw(core: "WorkerCore", wanted: dict[Attempt, list[tuple[int, int]]], reason: ReturnReason) -> None:
+    """Take rows out of slots, as far as possible, and out of the queue, and answer."""
+    wanted = {attempt: merge(ranges) for attempt, ranges in wanted.items()}
+    if not wanted:
+        return
+    withdrawal = Withdrawal(wanted, int(reason), set())
+    for attempt in wanted:
+        attempt.withheld += 1
+        if reason is ReturnReason.CANCELLED:
+            attempt.cancelled = merge([*attempt.cancelled, *wanted[attempt]])
+    core.withdrawals.append(withdrawal)
+    for slot in core.slots:
+        for fed in slot.fed:
+            inside = split(fed.lo, fed.hi, wanted[fed.attempt])[0] if fed.attempt in wanted else ()
+            if inside:
+                # Claimed or not: the look at the page that comes with it tells what runs, and may need an interrupt.
+                withdrawal.waiting.add(slot.number)
+                core.truncate(slot, fed.first + inside[0][0] - fed.lo)
+                break
+    if not withdrawal.waiting:
+        end_withdrawal(core, withdrawal)
+
+
+def end_withdrawal(core: "WorkerCore", withdrawal: Withdrawal) -> None:
+    core.withdrawals.remove(withdrawal)
+    for attempt in withdrawal.wanted:
+        attempt.withheld -= 1
+    is_recall = withdrawal.reason == ReturnReason.RECALLED
+    if is_recall and not core.is_known:
+        return
+    happening = {ReturnReason.RECALLED: Happening.RECALL, ReturnReason.CANCELLED: Happening.CANCEL}.get(
+        ReturnReason(withdrawal.reason), Happening.DRAIN
+    )
+    rest: deque[Piece] = deque()
+    gone: list[tuple[Attempt, int, int]] = []
+    for piece in core.queue:
+        ranges = withdrawal.wanted.get(piece.attempt)
+        inside, outside = split(piece.lo, piece.hi, ranges) if ranges else ([], [(piece.lo, piece.hi)])
+        gone += [(piece.attempt, lo, hi) for lo, hi in inside]
+        rest += [Piece(piece.attempt, lo, hi) for lo, hi in outside] if inside else [piece]
+    core.queue = rest
+    answered = {attempt for attempt, _, _ in gone}
+    if is_recall:
+        gone += [(a, r[0][0], r[0][0]) for a, r in withdrawal.wanted.items() if a not in answered]
+    _return(core, gone, withdrawal.reason, happening)
+
+
+def _return(core: "WorkerCore", gone: Sequence[tuple[Attempt, int, int]], reason: int, happening: Happening) -> None:
+    rows = []
+    for attempt, lo, hi in gone:
+        if lo < hi:
+            step(Row.QUEUED, happening, attempt)
+            core.queued_rows -= hi - lo
+            core.tell(f"returned, {happening.name.lower()}", attempt, lo, hi)
+        if not attempt.is_dropped:
+            rows.append((attempt.number, lo, hi, reason))
+        core.ended(attempt, hi - lo)
+    if core.is_connected:
+        for at in range(0, len(rows), BATCH_ROWS):
+            core.out.append(e.Send(m.Returned(tuple(rows[at : at + BATCH_ROWS]))))
+
+
+def return_all(core: "WorkerCore") -> None:
+    gone = [(piece.attempt, piece.lo, piece.hi) for piece in core.queue]
+    core.queue.clear()
+    _return(core, gone, int(ReturnReason.DRAINING), Happening.DRAIN)
+
+
+def slot_is_truncated(core: "WorkerCore", slot: Slot) -> None:
+    for withdrawal in list(core.withdrawals):
+        withdrawal.waiting.discard(slot.number)
+        if not withdrawal.waiting:
+            end_withdrawal(core, withdrawal)
