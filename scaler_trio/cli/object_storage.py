@@ -9,12 +9,16 @@ from cyclopts import App
 from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
 from scaler_trio.cluster.services import configure_logging, run_service
-from scaler_trio.config.tokens import TokenFile, leave_token
 from scaler_trio.net import Address
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.worker.lineage import set_title
 
-app = App(name="scaler_object_storage_server", help="Run an object storage server.")
+HELP = """Run an object storage server, which holds what is too large for a message.
+
+Example: scaler_object_storage_server tcp://127.0.0.1:2346
+"""
+
+app = App(name="scaler_object_storage_server", help=HELP)
 
 
 @app.default
@@ -41,34 +45,23 @@ def object_storage_server(
     spill_bytes
         Limit of what is spilled; by default what the disk has free.
     token_file
-        File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made.
+        File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made, which
+        services and clients of the same user find.
     logging_level
         Least level of what is logged on standard error.
     """
     configure_logging(logging_level)
     address = Address.parse(bind_address)
-    token = listening_token(address, token_file)
-    settings = ObjectServerSettings(
-        address=address,
-        token=token,
-        memory_bytes=memory_bytes,
-        spill_directory=spill_directory,
-        spill_bytes=spill_bytes,
-    )
     set_title("scaler_object_storage_server")
-    left: list[TokenFile] = []
-
-    try:
-        return run_service(
-            partial(
-                serve_objects,
-                settings,
-                ready=announce("object storage server", lambda real: left.append(leave_token(real, token))),
-            )
+    with listening_token(address, token_file) as held:
+        settings = ObjectServerSettings(
+            address=address,
+            token=held.token,
+            memory_bytes=memory_bytes,
+            spill_directory=spill_directory,
+            spill_bytes=spill_bytes,
         )
-    finally:
-        for file in left:
-            file.remove()
+        return run_service(partial(serve_objects, settings, ready=announce("object storage server", held.leave)))
 
 
 def main() -> None:

@@ -9,14 +9,18 @@ from cyclopts import App
 from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
 from scaler_trio.cluster.services import configure_logging, run_service
-from scaler_trio.config.tokens import TokenFile, leave_token
 from scaler_trio.net import Address
 from scaler_trio.scheduler.server import serve_scheduler
 from scaler_trio.scheduler.settings import SchedulerSettings
 from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.worker.lineage import set_title
 
-app = App(name="scaler_scheduler", help="Run a scheduler.")
+HELP = """Run a scheduler, which clients and workers connect to.
+
+Example: scaler_scheduler tcp://127.0.0.1:2345 --object-storage-address tcp://127.0.0.1:2346
+"""
+
+app = App(name="scaler_scheduler", help=HELP)
 
 
 @app.default
@@ -42,7 +46,8 @@ def scheduler(
     advertised_object_storage_address
         What clients and workers are told instead, if they see it under another address.
     token_file
-        File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made.
+        File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made, which
+        services and clients of the same user find.
     worker_timeout_seconds
         Silence after which a worker counts as lost.
     client_grace_seconds
@@ -53,30 +58,20 @@ def scheduler(
     configure_logging(logging_level)
     address = Address.parse(bind_address)
     objects = Address.parse(object_storage_address) if object_storage_address else None
+    if objects is not None and not objects.port:
+        raise ValueError(f"--object-storage-address is {objects}; write the port that the server has printed")
     advertised = Address.parse(advertised_object_storage_address) if advertised_object_storage_address else None
-    token = listening_token(address, token_file, objects)
-    settings = SchedulerSettings(
-        address,
-        token,
-        objects,
-        advertised,
-        worker_timeout_s=worker_timeout_seconds,
-        tuning=Tuning(client_grace_s=client_grace_seconds),
-    )
     set_title("scaler_scheduler")
-    left: list[TokenFile] = []
-
-    try:
-        return run_service(
-            partial(
-                serve_scheduler,
-                settings,
-                ready=announce("scheduler", lambda real: left.append(leave_token(real, token))),
-            )
+    with listening_token(address, token_file) as held:
+        settings = SchedulerSettings(
+            address,
+            held.token,
+            objects,
+            advertised,
+            worker_timeout_s=worker_timeout_seconds,
+            tuning=Tuning(client_grace_s=client_grace_seconds),
         )
-    finally:
-        for file in left:
-            file.remove()
+        return run_service(partial(serve_scheduler, settings, ready=announce("scheduler", held.leave)))
 
 
 def main() -> None:

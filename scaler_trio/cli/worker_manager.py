@@ -14,7 +14,12 @@ from scaler_trio.net import Address
 from scaler_trio.worker.lineage import set_title
 from scaler_trio.worker.settings import WorkerSettings
 
-app = App(name="scaler_worker_manager", help="Start workers and keep them.")
+HELP = """Start workers and keep them.
+
+Example: scaler_worker_manager baremetal_native tcp://127.0.0.1:2345 --max-task-concurrency 4
+"""
+
+app = App(name="scaler_worker_manager", help=HELP)
 
 
 @app.command(name="baremetal_native")
@@ -59,9 +64,11 @@ def baremetal_native(
     """
     configure_logging(logging_level)
     address = Address.parse(scheduler_address)
-    count = max_task_concurrency if max_task_concurrency is not None else os.cpu_count() or 1
+    capabilities = parse_capabilities(per_worker_capabilities)
+    count = max_task_concurrency if max_task_concurrency is not None else _cores()
     if count < 1:
         raise ValueError(f"--max-task-concurrency is {count}; at least 1 worker is needed")
+    set_title("scaler_worker_manager")
     token = connecting_token(address, token_file)
     services = [
         Service(
@@ -71,7 +78,7 @@ def baremetal_native(
                 scheduler_address=str(address),
                 token=token,
                 name=f"{worker_manager_id}-{number}",
-                capabilities=parse_capabilities(per_worker_capabilities),
+                capabilities=capabilities,
                 manager=worker_manager_id,
                 death_timeout_s=death_timeout_seconds,
                 object_address=object_storage_address or "",
@@ -81,7 +88,6 @@ def baremetal_native(
         )
         for number in range(count)
     ]
-    set_title("scaler_worker_manager")
     return Launcher(services).run({})
 
 
@@ -93,11 +99,19 @@ def parse_capabilities(text: str) -> tuple[tuple[str, int], ...]:
     """
     found: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, amount = part.partition("=")
-        if not name or (equals and not amount.lstrip("-").isdigit()):
+        name, equals, amount = (word.strip() for word in part.partition("="))
+        try:
+            found[name] = int(amount) if equals else -1
+        except ValueError:
+            name = ""
+        if not name:
             raise ValueError(f"{part!r} is not a capability; write name or name=amount, separated by commas")
-        found[name] = int(amount) if equals else -1
     return tuple(found.items())
+
+
+def _cores() -> int:
+    """Those that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from scaler_protocol import Message, limits
-from scaler_protocol.messages import ArrayBlock, EndArray, OpenArray, TaskOptions
+from scaler_protocol.messages import ArrayBlock, ArrayResults, EndArray, OpenArray, TaskOptions
 from scaler_trio.client.events import BlockAdded, Function
 from scaler_trio.client.ranges import Range, RangeSet
 
@@ -87,6 +87,19 @@ class ArrayState:
                 else:
                     i += 1
         return pieces
+
+    def fault(self, results: ArrayResults) -> str | None:
+        """What is wrong with a slice's results, before anything is changed by them; None if nothing is."""
+        lo, hi = results.lo, results.hi
+        if not 0 <= lo < hi <= self.rows:
+            return f"rows {lo} to {hi} of {self.rows}"
+        if len(results.lengths) != 4 * (hi - lo):
+            return f"{len(results.lengths)} bytes of lengths for {hi - lo} rows"
+        if sum(memoryview(results.lengths).cast("I")) != len(results.data):
+            return f"lengths that do not add up to {len(results.data)} bytes"
+        if not all(lo <= row < hi for rows in (results.failed, results.objects) for row, _ in rows):
+            return f"a row outside of {lo} to {hi}"
+        return None
 
     def end(self) -> None:
         """No more rows."""

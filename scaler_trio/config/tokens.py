@@ -1,7 +1,7 @@
 """Tokens of local services: one private file per address in the user's runtime directory, so ``Client(address)`` works.
 
-A token is text, at least 16 bytes of it; its UTF-8 bytes are the secret of the handshake. The service holds a lock on its
-file while it lives, however it ends: a file without one is swept by whoever writes the next.
+A token is text, at least 16 bytes of it; its UTF-8 bytes are the secret of the handshake. The service holds a lock on
+its file while it lives, however it ends: a file without one is swept by whoever writes the next.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from scaler_protocol import limits
 from scaler_trio.config.runtime import runtime_path
@@ -115,6 +115,51 @@ def leave_token(address: str, token: bytes) -> TokenFile:
             os.close(descriptor)
             raise
     return TokenFile(path, descriptor)
+
+
+@define
+class LocalToken:
+    """The token that one user's services on this machine share. Ownership: call ``close`` when the service ends."""
+
+    token: bytes = field(repr=False)
+    _path: Path
+    _descriptor: int  # of the file: a shared lock says that somebody still uses it
+
+    def close(self) -> None:
+        """Stop using it; the last one removes it. Idempotent."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError), _gate(self._path.parent):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while others share it
+            self._path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def share_local_token() -> LocalToken:
+    """The token of this user's local services that were not told one: the same for all, in whatever order they start.
+
+    It is made by the first and removed by the last of them; one that is restarted meanwhile finds it again.
+
+    Raises:
+        TokenError: the runtime directory is not private.
+        OSError: the file cannot be read or written.
+    """
+    directory = runtime_directory()
+    path = directory / "token-local"
+    with _gate(directory):
+        _sweep(directory)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            content = os.read(descriptor, TOKEN_FILE_BYTES)
+            if not content:
+                content = make_token()
+                os.write(descriptor, content + b"\n")
+            return LocalToken(parse_token(content, os.fspath(path)), path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
 
 def sweep_tokens() -> None:

@@ -18,7 +18,7 @@ from scaler_trio.scheduler.requeue import CANCELLED_TEXT
 from scaler_trio.scheduler.state import SchedulerState
 
 
-@define
+@define(eq=False, repr=False)
 class Arrays:
     """Keeps the received rows of arrays."""
 

@@ -10,7 +10,7 @@ from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.tables import read_u32, write_u32
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Block:
     """Some rows of an array."""
 
@@ -40,7 +40,7 @@ class Block:
         return write_u32([offset - begin for offset in offsets] if begin else offsets), data
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Blocks:
     """Blocks of one array, ascending."""
 

@@ -14,7 +14,7 @@ from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 
-@define
+@define(eq=False, repr=False)
 class Clients:
     """The table of clients."""
 
@@ -56,11 +56,13 @@ class Clients:
         state.effects.send(client.session, known)
         for entry in client.unacknowledged:
             state.effects.send(client.session, entry.message)
-        self.recovery.redeclare(
-            client,
-            RangeSet([gap for lo, hi in message.tasks for gap in tasks.missing(lo, hi)]),
-            {number: rows for number, rows in message.arrays if number not in client.arrays},
-        )
+        if not client.greeted:  # else what is not here was lost on its way to this very scheduler
+            client.greeted = True
+            self.recovery.redeclare(
+                client,
+                RangeSet([gap for lo, hi in message.tasks for gap in tasks.missing(lo, hi)]),
+                {number: rows for number, rows in message.arrays if number not in client.arrays},
+            )
 
     def lost(self, client: Client, *, on_purpose: bool) -> None:
         """A client's connection ended; one that went on purpose gets no grace."""

@@ -16,7 +16,7 @@ REPORT_BYTES = 1 * MIB
 """Text in one message about rows that ended without values: each row carries its own copy."""
 
 
-@define
+@define(eq=False, repr=False)
 class Completion:
     """Ends tasks and rows."""
 

@@ -16,7 +16,7 @@ ROW_BYTES = 256
 """What a result row costs besides its payload, here and with its worker: bounds their number for a client."""
 
 
-@define
+@define(eq=False, repr=False)
 class Delivery:
     """The way back: from ended items to acknowledged results."""
 

@@ -28,7 +28,7 @@ _ON_ASSIGN = {before: after for before, after in ON[TaskEvent.ASSIGN].items() if
 _NO_INPUTS: tuple[bytes, ...] = ()
 
 
-@define
+@define(eq=False, repr=False)
 class Feeding:
     """Assigns ready work to hungry workers."""
 
@@ -58,26 +58,24 @@ class Feeding:
             line = ready.first(keys[0]) if len(keys) == 1 else ready.best(keys)
             if line is None:
                 return
-            worker = self._choose(group, tier, line)
+            queue = line.queues[line.priorities[0]]
+            source = queue[0]
+            amounts = source.demand.amounts
+            worker = self._choose(group, line.key, amounts) if amounts else next(iter(place))
             if worker is None:
                 keys.remove(line.key)
                 continue
-            queue = line.queues[line.priorities[0]]
-            source = queue[0]
             if type(source) is Array:
                 self.slicing.assign(worker, source)
             else:
-                share = 1 if source.demand.amounts else len(queue) // len(place)
+                share = 1 if amounts else len(queue) // len(place)
                 self._assign_tasks(worker, line, share)
             fleet.update(worker)
             fleet.to_the_end(worker)
 
-    def _choose(self, group: Group, tier: int, line: Line) -> Worker | None:
-        """Whose turn it is; of a class that takes amounts, who has them."""
-        amounts = [(name, amount) for name, amount in line.key[1] if amount > 0]
-        if not amounts:
-            return next(iter(group.places[tier]))
-        room = group.room(line.key)
+    def _choose(self, group: Group, key: ClassKey, amounts: tuple[tuple[str, int], ...]) -> Worker | None:
+        """The next that has the amounts which this class takes."""
+        room = group.room(key)
         while room:
             worker = next(iter(room))
             del room[worker]

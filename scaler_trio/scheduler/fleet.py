@@ -24,7 +24,7 @@ ROOMS: Final = 16
 Places = tuple[dict[Worker, None], dict[Worker, None], dict[Worker, None]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Group:
     """Connected workers with the same Python and the same capabilities."""
 
@@ -57,7 +57,7 @@ class Group:
         return room
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Fleet:
     """All groups with connected workers."""
 

@@ -13,7 +13,7 @@ from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 
-@define
+@define(eq=False, repr=False)
 class Graphs:
     """Links nodes, and lets them run."""
 

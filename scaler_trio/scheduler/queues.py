@@ -16,7 +16,7 @@ from scaler_trio.scheduler.records import Array, ClassKey, Client, Source, Suspe
 from scaler_trio.scheduler.states import TaskState
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Line:
     """One client's ready work in one class, highest priority first, then oldest first."""
 
@@ -58,7 +58,7 @@ def has_unassigned(array: Array) -> bool:
     return bool(array.redo) or array.next < array.received
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ReadyQueues:
     """Every ready task and array."""
 

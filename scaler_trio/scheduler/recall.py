@@ -15,7 +15,7 @@ LOOK = 64
 """Idle and overloaded workers that one step looks at; the next step looks at others."""
 
 
-@define
+@define(eq=False, repr=False)
 class Recall:
     """Asks for work back; ``Returned`` answers, and only then is it given to somebody else."""
 

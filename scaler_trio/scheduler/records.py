@@ -1,6 +1,7 @@
 """What the scheduler knows: one record per client, worker, function, task, array and attempt.
 
 Plain state without behaviour, changed only by the core's parts. Every field says what it means and who changes it.
+They refer to each other in circles, so what they print of themselves is only who they are.
 """
 
 from collections import deque
@@ -28,7 +29,7 @@ STORY_LENGTH = 32
 """Events remembered per task or array: a task that is retried to its limits has about twenty."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Function:
     """A function of one client."""
 
@@ -44,7 +45,7 @@ class Function:
     workers: "dict[Worker, None]" = field(factory=dict)  # that were given it on their present connection
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Demand:
     """What a client asks of workers and of us for some of its tasks: one record for all with equal options."""
 
@@ -55,7 +56,7 @@ class Demand:
     line: "Line"  # where its ready work queues
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Node:
     """What a node of a graph has beyond a single task."""
 
@@ -68,7 +69,7 @@ class Node:
     result_objects: tuple[bytes, ...] = ()  # named by that result, and referred to as long as it is kept
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Graph:
     """The nodes of one graph stay until all are done and the client has every result that it gets."""
 
@@ -79,7 +80,7 @@ class Graph:
     unacknowledged: int = 0  # results that the client does not have
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Task:
     """A single task, or a node of a graph."""
 
@@ -98,8 +99,11 @@ class Task:
     alone: bool = False  # to be run with nothing else on its worker: one of several suspects of a worker's death
     rivals: "list[Attempt] | None" = None  # others that run it too: their worker came back too late
 
+    def __repr__(self) -> str:
+        return f"<task {self.number}, {self.state.value}>"
 
-@define(eq=False)
+
+@define(eq=False, repr=False)
 class Array:
     """A task array. Each of its received rows is in exactly one of done, redo, suspects, held, an attempt, or new."""
 
@@ -123,11 +127,14 @@ class Array:
     unacknowledged: int = 0  # result messages that the client has not acknowledged
     story: deque[tuple[Any, ...]] = field(factory=lambda: deque(maxlen=STORY_LENGTH))
 
+    def __repr__(self) -> str:
+        return f"<array {self.number}, {self.received} of {self.count} rows>"
+
 
 Source: TypeAlias = Task | Array
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Suspect:
     """Work that was with a worker that died: it is run again with nothing beside it."""
 
@@ -136,7 +143,7 @@ class Suspect:
     hi: int
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Attempt:
     """One assignment to one worker."""
 
@@ -151,8 +158,11 @@ class Attempt:
     recalled: bool = False  # a recall is on its way
     lost: bool = False  # its worker was gone too long and its open rows were given to others; its results still count
 
+    def __repr__(self) -> str:
+        return f"<attempt {self.number} of {self.source!r} at {self.worker!r}, open {self.open!r}>"
 
-@define(eq=False)
+
+@define(eq=False, repr=False)
 class Unacknowledged:
     """A result message until the client acknowledges it."""
 
@@ -164,7 +174,7 @@ class Unacknowledged:
     array: Array | None = None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Client:
     """A client, connected or in its grace."""
 
@@ -173,6 +183,7 @@ class Client:
     python: str
     connected: bool = False
     ready: bool = False  # it has said what it holds, so it may be sent results
+    greeted: bool = False  # it has done so before, on some connection
     functions: dict[int, Function] = field(factory=dict)  # by its own numbers, of the present connection
     demands: dict[TaskOptions, Demand] = field(factory=dict)
     lines: "dict[ClassKey, Line]" = field(factory=dict)
@@ -197,8 +208,11 @@ class Client:
     redeclared_rows: dict[int, int] = field(factory=dict)  # the same, array -> rows
     gone_at: float = 0.0  # when its grace ends, if not connected
 
+    def __repr__(self) -> str:
+        return f"<client {self.name} {self.session[:4].hex()}>"
 
-@define(eq=False)
+
+@define(eq=False, repr=False)
 class Worker:
     """A worker, connected or remembered."""
 
@@ -235,3 +249,6 @@ class Worker:
     forgets: list[int] = field(factory=list)  # functions of this step that it may forget
     gone_at: float = 0.0  # when its grace ends, or (requeued) it is forgotten, if not connected
     requeued: bool = False  # its grace is over and its open rows were given to others
+
+    def __repr__(self) -> str:
+        return f"<worker {self.name} {self.session[:4].hex()}>"

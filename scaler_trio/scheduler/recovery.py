@@ -18,7 +18,7 @@ from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Claim:
     """Rows of an attempt of an earlier epoch at a worker, for which no client has come yet."""
 
@@ -33,7 +33,7 @@ class Claim:
     reports: list[Message] = field(factory=list)  # that came meanwhile, each about this attempt only
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Recovery:
     """Brings together what workers hold and what clients declare again."""
 
@@ -153,7 +153,8 @@ class Recovery:
             task.crashes = claim.crashes
             client.unassigned_bytes -= len(task.payload)
             self.waiting.pop(task, None)
-            self._complete(claim)
+            self.state.fleet.update(claim.worker)
+            self.complete.append(claim)
             return True
         if self.is_open and task.number in client.redeclared_tasks:
             self.waiting[task] = None
@@ -195,15 +196,12 @@ class Recovery:
                 state.take_load(attempt, attempt.open.add(lo, hi))
                 if claim.crashes and claim.hi - claim.lo == 1:
                     array.crashes[lo] = claim.crashes
+            state.fleet.update(claim.worker)
         for lo, hi in array.done:  # nobody wants these any more
             claim.rows.remove(lo, hi)
         if not claim.rows:
             self._drop(claim)
-            self._complete(claim)
-
-    def _complete(self, claim: Claim) -> None:
-        self.complete.append(claim)
-        self.state.fleet.update(claim.worker)
+            self.complete.append(claim)
 
     def _drop(self, claim: Claim) -> None:
         self.claims.pop(claim.attempt, None)
@@ -240,7 +238,7 @@ class Recovery:
             self._drop(claim)
             for lo, hi in claim.rows:
                 state.cancel_rows(claim.worker, claim.attempt, lo, hi)
-            self._complete(claim)
+            self.complete.append(claim)
         for task in self.waiting:
             if task.state is TaskState.READY and task.attempt is None:
                 state.ready.add(task)

@@ -13,7 +13,7 @@ from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.estimates import observe
-from scaler_trio.scheduler.ranges import NO_ROWS, Range
+from scaler_trio.scheduler.ranges import NO_ROWS, ONE_ROW, Range
 from scaler_trio.scheduler.recall import Recall
 from scaler_trio.scheduler.records import Array, Attempt, Client, Function, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
@@ -27,7 +27,7 @@ _VALUE = int(Outcome.VALUE)
 _CANCELLED = int(Outcome.CANCELLED)
 
 
-@define
+@define(eq=False, repr=False)
 class Reports:
     """Turns workers' messages into ended or requeued items."""
 
@@ -96,7 +96,7 @@ class Reports:
                 outcome != _VALUE
                 or objects
                 or attempt.lost
-                or not attempt.open
+                or attempt.open is not ONE_ROW
                 or type(task) is not Task
                 or task.node is not None
                 or task.rivals

@@ -16,7 +16,7 @@ SUSPECT_PARTS = 8
 """A lost worker's slice is run again in parts of an eighth, each alone, until the row that kills workers is alone."""
 
 
-@define
+@define(eq=False, repr=False)
 class Requeue:
     """Puts back what was assigned."""
 

@@ -12,7 +12,7 @@ from scaler_trio.scheduler.records import Array, Suspect, Worker
 from scaler_trio.scheduler.state import SchedulerState
 
 
-@define
+@define(eq=False, repr=False)
 class Slicing:
     """Assigns rows of arrays."""
 

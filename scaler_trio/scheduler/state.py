@@ -16,7 +16,7 @@ from scaler_trio.scheduler.states import TaskEvent, TaskState, transition
 from scaler_trio.scheduler.tuning import Tuning
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SchedulerState:
     """Everything the scheduler knows; only the parts of the core change it."""
 

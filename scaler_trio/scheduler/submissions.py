@@ -25,7 +25,7 @@ from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 
-@define
+@define(eq=False, repr=False)
 class Submissions:
     """Turns clients' messages into records and ready work."""
 

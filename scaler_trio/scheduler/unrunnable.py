@@ -14,7 +14,7 @@ GROUPS_NAMED = 5
 """Kinds of worker that the sentence lists."""
 
 
-@define
+@define(eq=False, repr=False)
 class Unrunnable:
     """Watches the ready classes; looks at them only when classes or the fleet have changed."""
 

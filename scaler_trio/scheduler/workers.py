@@ -13,7 +13,7 @@ from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 
-@define
+@define(eq=False, repr=False)
 class Workers:
     """The table of workers."""
 
@@ -38,7 +38,7 @@ class Workers:
             rows.clear()
         worker.assignment_demands.clear()
         worker.assignment_bytes = 0
-        worker.recalls = 0
+        worker.recalls = worker.recalled = 0
         for attempt in worker.attempts.values():
             attempt.recalled = False
         for function in worker.functions:

@@ -105,14 +105,18 @@ class WorkerCore:
         self.now = now
         out: e.Effects = []
         self.out = out
-        self._handlers[type(event)](event)
-        if self.queue:
+        try:
+            self._handlers[type(event)](event)
+            if self.queue:
+                if self.drain_until is not None:
+                    withdrawing.return_all(self)
+                feeding.feed(self, out)
+            feeding.steal(self, out, self.truncate)
             if self.drain_until is not None:
-                withdrawing.return_all(self)
-            feeding.feed(self, out)
-        feeding.steal(self, out, self.truncate)
-        if self.drain_until is not None:
-            self._leave_if_done()
+                self._leave_if_done()
+        except InternalError as error:
+            story = [f"{attempt[1]} {what} [{lo}, {hi})" for _, attempt, what, lo, hi in list(self._story)[-20:]]
+            raise InternalError(f"{error}; it was given {event!r:.500}; what happened before: {story}") from error
         return out
 
     @property
@@ -169,7 +173,7 @@ class WorkerCore:
             if slot.limit > slot.done:
                 self.truncate(slot, 0)
         for withdrawal in list(self.withdrawals):
-            if withdrawal.reason != ReturnReason.CANCELLED:
+            if withdrawal.reason == ReturnReason.RECALLED:
                 withdrawing.end_withdrawal(
                     self, withdrawal
                 )  # void with its connection: the rows are declared in the next one

@@ -125,11 +125,9 @@ class Interrupt(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """Kill a slot's processor, if it still runs ``item`` (None: in any case); answered by ``SlotDied``."""
+    """Kill a slot's processor; answered by ``SlotDied``."""
 
     slot: int
-    item: int | None
-    why: str
 
 
 class Start(NamedTuple):

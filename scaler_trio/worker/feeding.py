@@ -35,7 +35,7 @@ def feed(core: "WorkerCore", out: e.Effects) -> None:
     """Give queued rows to the slots that want some, idle ones first, each its share."""
     if not core.may_start:
         return
-    open_slots = [slot for slot in core.slots if slot.is_ready and slot.truncating is None and not slot.is_killed]
+    open_slots = [slot for slot in core.slots if slot.is_ready and slot.truncating is None and not slot.killed_because]
     idle = [slot for slot in open_slots if slot.limit == slot.done]
     parts: dict[int, list[Fed]] = {}
     for index, slot in enumerate(idle):

@@ -135,13 +135,14 @@ class Slot:
     truncating: int | None = None  # a ``Truncate`` to this item is on its way
     truncate_next: int | None = None  # and another one is wanted after it
     interruption: Interruption | None = None
-    is_killed: bool = False  # on purpose: what dies with it is charged to nobody
+    killed_because: str = ""  # on purpose: what dies with it is charged to nobody
     functions: set[int] = field(factory=set)  # keys that the processor has
     forget: list[int] = field(factory=list)  # keys that it should forget with the next feed
 
     def reset(self) -> None:
         """The processor is gone; what was fed is the caller's to put somewhere."""
-        self.is_ready = self.was_ready = self.is_killed = False
+        self.is_ready = self.was_ready = False
+        self.killed_because = ""
         self.fed.clear()
         self.done = self.claimed = self.limit = self.ahead_ns = self.ahead_bytes = 0
         self.running = self.truncating = self.truncate_next = self.interruption = None

@@ -1,4 +1,4 @@
-"""Items that must stop and processors that died: the ladder of interrupt and kill, whom a crash is charged to, and successors."""
+"""Items that must stop, and processors that died: interrupt, then kill; whom a crash is charged to; the successor."""
 
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ def stop_if_unwanted(core: "WorkerCore", slot: Slot) -> None:
 
 
 def timeout(core: "WorkerCore", slot: Slot) -> float | None:
+    """When the item that runs there is out of time, or None."""
     if slot.running is None or slot.interruption is not None or not slot.fed:
         return None
     timeout_s = slot.fed[0].attempt.options.timeout_s
@@ -41,18 +42,21 @@ def timeout(core: "WorkerCore", slot: Slot) -> float | None:
 
 
 def on_slot_died(core: "WorkerCore", event: e.SlotDied) -> None:
+    """Report what it had finished and what it was running; what waited behind runs in its successor."""
     progress = event.progress
     slot = core.slots[progress.slot]
     if progress.taken is not None:
         core.take(slot, progress.taken)
     running = progress.running if progress.running == slot.done < slot.limit else None
     _judge_death(core, slot, running, event.text)
-    stopped, was_killed = slot.interruption, slot.is_killed
+    stopped, killed_because = slot.interruption, slot.killed_because
     pieces = list(slot.fed)
     slot.reset()
     if running is not None:
         fed = pieces[0]
-        _on_crash(core, slot, fed, stopped if stopped and stopped.item == running else None, was_killed, event.text)
+        text = f"{killed_because}; {event.text}" if killed_because else event.text
+        stopped = stopped if stopped is not None and stopped.item == running else None
+        _on_crash(core, slot, fed, stopped, text, charged=not killed_because)
         fed.lo += 1
         fed.first += 1
     for fed in reversed(pieces):
@@ -63,7 +67,7 @@ def on_slot_died(core: "WorkerCore", event: e.SlotDied) -> None:
 
 
 def _on_crash(
-    core: "WorkerCore", slot: Slot, fed: Fed, stopped: Interruption | None, was_killed: bool, text: str
+    core: "WorkerCore", slot: Slot, fed: Fed, stopped: Interruption | None, text: str, *, charged: bool
 ) -> None:
     """The row that ran when its processor died."""
     attempt, row = fed.attempt, fed.lo
@@ -79,7 +83,7 @@ def _on_crash(
         core.send_results(send)
         return
     step(Row.CLAIMED, Happening.DIE, attempt)
-    crash = Crash(row, not was_killed, text)
+    crash = Crash(row, charged, text)
     if attempt.is_dropped or core.is_known:
         if not attempt.is_dropped:
             core.out.append(e.Send(m.Crashed(((attempt.number, *crash),))))
@@ -90,7 +94,7 @@ def _on_crash(
 
 def _judge_death(core: "WorkerCore", slot: Slot, running: int | None, text: str) -> None:
     """When to replace it, or whether to give up."""
-    if slot.done or running is not None or slot.is_killed:
+    if slot.done or running is not None or slot.killed_because:
         slot.failed_starts = 0
     else:
         slot.failed_starts += 1
@@ -103,6 +107,7 @@ def _judge_death(core: "WorkerCore", slot: Slot, running: int | None, text: str)
 
 
 def start_processors(core: "WorkerCore") -> None:
+    """Start those whose time has come."""
     for slot in core.slots:
         if slot.start_at is not None and slot.start_at <= core.now and not core.is_leaving:
             slot.start_at = None
@@ -110,21 +115,20 @@ def start_processors(core: "WorkerCore") -> None:
 
 
 def on_tick(core: "WorkerCore", event: e.Tick) -> None:
+    """A deadline has passed: of a start, a timeout, an interrupt's grace, a drain."""
     start_processors(core)
     for slot in core.slots:
         stop_if_unwanted(core, slot)
         stopped = slot.interruption
         if stopped is not None and not stopped.is_killed and core.now >= stopped.kill_at and slot.done == stopped.item:
             slot.interruption = stopped._replace(is_killed=True)
-            _kill(
-                core, slot, stopped.item, f"it did not stop within {tuning.GRACE_S:g} s of being {stopped.outcome.name}"
-            )
+            _kill(core, slot, f"killed on purpose, {tuning.GRACE_S:g} s after a task on it was told to stop")
     if core.drain_until is not None and core.now >= core.drain_until and not core.is_leaving:
         for slot in core.slots:
-            if slot.fed and not slot.is_killed:
-                _kill(core, slot, None, "the worker's time to drain was over")
+            if slot.fed and not slot.killed_because:
+                _kill(core, slot, "killed on purpose, as the worker's time to drain was over")
 
 
-def _kill(core: "WorkerCore", slot: Slot, item: int | None, why: str) -> None:
-    slot.is_killed = True
-    core.out.append(e.Kill(slot.number, item, why))
+def _kill(core: "WorkerCore", slot: Slot, why: str) -> None:
+    slot.killed_because = why
+    core.out.append(e.Kill(slot.number))

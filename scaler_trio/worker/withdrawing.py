@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def on_recall(core: "WorkerCore", message: m.Recall) -> None:
+    """Each row of it is answered by at least one of ``Returned``, be it an empty one."""
     wanted: dict[Attempt, list[tuple[int, int]]] = {}
     unknown = []
     for number, lo in message.rows:
@@ -31,6 +32,7 @@ def on_recall(core: "WorkerCore", message: m.Recall) -> None:
 
 
 def on_cancel(core: "WorkerCore", message: m.CancelAttempts) -> None:
+    """What waits is returned, what runs is interrupted, what is finished or unknown has been answered already."""
     wanted: dict[Attempt, list[tuple[int, int]]] = {}
     for number, lo, hi in message.rows:
         attempt = core.find(number)
@@ -63,15 +65,14 @@ def withdraw(core: "WorkerCore", wanted: dict[Attempt, list[tuple[int, int]]], r
 
 
 def end_withdrawal(core: "WorkerCore", withdrawal: Withdrawal) -> None:
+    """Everything that could come back is in the queue: take it out and answer."""
     core.withdrawals.remove(withdrawal)
     for attempt in withdrawal.wanted:
         attempt.withheld -= 1
     is_recall = withdrawal.reason == ReturnReason.RECALLED
     if is_recall and not core.is_known:
         return
-    happening = {ReturnReason.RECALLED: Happening.RECALL, ReturnReason.CANCELLED: Happening.CANCEL}.get(
-        ReturnReason(withdrawal.reason), Happening.DRAIN
-    )
+    happening = Happening.RECALL if is_recall else Happening.CANCEL
     rest: deque[Piece] = deque()
     gone: list[tuple[Attempt, int, int]] = []
     for piece in core.queue:
@@ -102,12 +103,14 @@ def _return(core: "WorkerCore", gone: Sequence[tuple[Attempt, int, int]], reason
 
 
 def return_all(core: "WorkerCore") -> None:
+    """Give back whatever is queued: the worker drains."""
     gone = [(piece.attempt, piece.lo, piece.hi) for piece in core.queue]
     core.queue.clear()
     _return(core, gone, int(ReturnReason.DRAINING), Happening.DRAIN)
 
 
 def slot_is_truncated(core: "WorkerCore", slot: Slot) -> None:
+    """Withdrawals need not wait for this slot any more."""
     for withdrawal in list(core.withdrawals):
         withdrawal.waiting.discard(slot.number)
         if not withdrawal.waiting:

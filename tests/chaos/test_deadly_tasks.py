@@ -8,9 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from scaler_trio import Client, SchedulerClusterCombo
+from scaler_trio.config.runtime import runtime_path
 from scaler_trio.errors import ProcessorDiedError
 from tests.chaos.work import die, die_at, square
 from tests.kit.ledger import Ledger
+from tests.kit.processes import ClusterProcesses
+from tests.kit.waiting import wait_until
 
 CAUSES = {
     "exit": r"exited with code 3",
@@ -22,6 +25,9 @@ CAUSES = {
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with SchedulerClusterCombo(n_workers=2) as cluster, Client(cluster.get_address()) as client:
+        # What is still starting when the first test begins would look like something that the test has left.
+        ClusterProcesses.of(cluster.get_address()).wait_ready(2)
+        wait_until(lambda: list(runtime_path().glob("o-*/s")), "the local socket of the object storage")
         yield client
 
 

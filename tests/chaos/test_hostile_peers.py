@@ -1,4 +1,4 @@
-"""Rubbish, half frames, idle connections and peers that never read, on every socket, while a map runs: it does not notice."""
+"""Rubbish, half frames, idle connections and peers that never read, on every socket: a map does not notice."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ IDLE = 1000
 MIB = 1024 * 1024
 MEMORY_MIB = 64
 SCHEDULER_MIB = 64 + 64 + 8 + 10
-"""What one client may leave unread, as much again under way when that is reached, an outbox, a thousand connections."""
+"""What one client may leave unread, as much under way when that is reached, an outbox, a thousand connections."""
 OBJECTS_MIB = 60
-"""Outboxes of some MiB, a thousand connections; the objects themselves are in shared memory, under a limit of their own."""
+"""Outboxes of some MiB, a thousand connections; objects are in shared memory, under a limit of their own."""
 
 
 @contextmanager
@@ -82,8 +82,10 @@ def test_a_map_does_not_notice_hostile_peers_on_any_socket() -> None:
         assert held["objects"] < 2 * 300
         assert grown["scheduler"] < SCHEDULER_MIB
         assert grown["objects"] < OBJECTS_MIB
-        for name, process in services.items():
-            wait_until(lambda n=name, p=process: open_sockets(p) <= sockets[n], f"the sockets of the {name} to close")
+        wait_until(
+            lambda: all(open_sockets(process) <= sockets[name] for name, process in services.items()),
+            "all their sockets to be closed",
+        )
         again_s = run()
         print(f"afterwards {again_s:.2f} s")
         assert attacked_s < 3 * max(alone_s, again_s)

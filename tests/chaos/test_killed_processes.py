@@ -1,4 +1,4 @@
-"""`kill -9` of every kind of process while a map runs: complete, right, nothing twice, and the user is told of retries."""
+"""`kill -9` of every kind of process while a map runs: complete, right, nothing twice, the user told of retries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from scaler_trio import Client, SchedulerClusterCombo
@@ -17,6 +17,9 @@ from tests.chaos.work import mark_and_nap, nap, spin, square
 from tests.kit.ledger import Ledger, Lines
 from tests.kit.processes import ClusterProcesses, is_alive, kill, wait_gone
 from tests.kit.waiting import in_background, wait_until
+
+if TYPE_CHECKING:
+    import psutil
 
 ITEMS = 100_000
 WORKERS = 4

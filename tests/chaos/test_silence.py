@@ -1,4 +1,4 @@
-"""Processes that stand still: a worker's work goes elsewhere and it may come back; clients are not judged by silence."""
+"""Processes that stand still: a worker loses its work and may come back; clients are not judged by silence."""
 
 from __future__ import annotations
 

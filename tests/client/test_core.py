@@ -12,7 +12,8 @@ from scaler_protocol import messages as m
 from scaler_protocol.messages import DEFAULT_OPTIONS
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
-from scaler_trio.client.core import ACK_MESSAGES, ACK_S, OUTBOX_S, SEND_AHEAD_BYTES, ClientCore
+from scaler_trio.client.core import OUTBOX_S, SEND_AHEAD_BYTES, ClientCore
+from scaler_trio.client.receipts import ACK_MESSAGES, ACK_S
 
 FUNCTION = ev.Function("f", b"payload")
 
@@ -92,7 +93,7 @@ def test_a_release_waits_for_rows_that_may_name_the_object() -> None:
     core.handle(ev.Submitted([task(1), task(2, objects=(b"a",))]), 0.0)
     assert sent(core.handle(ev.ObjectsReleased([b"a"]), 0.0)) == []
     messages = sent(core.handle(ev.Received([m.Credit(1000)]), 0.0))
-    assert [type(message) for message in messages][:2] == [m.SubmitTasks, m.ReleaseObjects]
+    assert [type(message) for message in messages] == [m.SubmitTasks, m.Backlog, m.ReleaseObjects]
 
 
 def test_what_is_over_the_credit_waits_and_is_announced() -> None:

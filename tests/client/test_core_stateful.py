@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
-from scaler_trio.client.core import ACK_S, ClientCore
+from scaler_trio.client.core import ClientCore
+from scaler_trio.client.receipts import ACK_S
 from tests.client.model_scheduler import ModelScheduler, through_codec
 
 FUNCTIONS = [ev.Function(f"f{i}", b"function %d" % i) for i in range(3)]

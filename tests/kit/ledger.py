@@ -1,7 +1,7 @@
 """What a scheduler reports to a client, recorded as it comes: an item that is reported twice is seen here only.
 
-The client drops what it has already, so its results cannot show it. A message that is sent again after a reconnect has its
-old sequence number and is no second report.
+The client drops what it has already, so its results cannot show it. A message that is sent again after a reconnect has
+its old sequence number and is no second report.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
-from scaler_trio import Client
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
+
+if TYPE_CHECKING:
+    from scaler_trio import Client
 
 
 class Ledger:

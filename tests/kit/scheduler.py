@@ -106,7 +106,10 @@ class Bench:
     def check_empty(self) -> None:
         """Nothing is unread, and the core remembers nothing of any task."""
         for peer in self.peers.values():
-            assert not [x for x in peer.inbox if not isinstance(x, m.PutFunction | m.Credit)], (peer.name, peer.inbox)
+            assert not [x for x in peer.inbox if not isinstance(x, m.PutFunction | m.ForgetFunctions | m.Credit)], (
+                peer.name,
+                peer.inbox,
+            )
         assert not self.closes
         check_no_work(self.core)
 
@@ -329,7 +332,9 @@ class FakeWorker(FakePeer):
     def answer_recalls(self) -> None:
         """Every recall came too late."""
         for message in self.take(m.Recall):
-            self.send(m.Returned(tuple([(attempt, lo, lo, int(ReturnReason.RECALLED)) for attempt, lo in message.rows])))
+            self.send(
+                m.Returned(tuple([(attempt, lo, lo, int(ReturnReason.RECALLED)) for attempt, lo in message.rows]))
+            )
 
     def crash(self, attempt: int, row: int = 0, *, charged: bool = True, text: str = "killed by SIGSEGV") -> None:
         self.send(m.Crashed(((attempt, row, charged, text),)))

@@ -17,7 +17,9 @@ def numbers(ranges: list[tuple[int, int]]) -> set[int]:
 
 
 @given(steps, bounds)
-def test_a_range_set_behaves_like_a_set_of_numbers(changes: list[tuple[str, tuple[int, int]]], asked: tuple[int, int]) -> None:
+def test_a_range_set_behaves_like_a_set_of_numbers(
+    changes: list[tuple[str, tuple[int, int]]], asked: tuple[int, int]
+) -> None:
     ranges, model = RangeSet(), set[int]()
     for what, (lo, hi) in changes:
         if what == "add":

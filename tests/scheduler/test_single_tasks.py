@@ -218,7 +218,9 @@ def test_functions_are_sent_once_per_worker_and_forgotten_when_dropped(bench: Be
     assert worker.take(m.ForgetFunctions) == [], "it is still in use"
     for peer in (worker, other):
         peer.finish(*peer.take_tasks())
-    assert worker.take_one(m.ForgetFunctions).functions == other.take_one(m.ForgetFunctions).functions == (functions[0],)
+    assert (
+        worker.take_one(m.ForgetFunctions).functions == other.take_one(m.ForgetFunctions).functions == (functions[0],)
+    )
     client.functions.clear()
     client.submit(b"z")
     given = worker.take(m.PutFunction) + other.take(m.PutFunction)

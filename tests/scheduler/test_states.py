@@ -13,7 +13,9 @@ PAIRS = list(product(TaskState, TaskEvent))
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS)
-def test_every_pair_of_state_and_event_is_decided_or_argued_to_be_impossible(state: TaskState, event: TaskEvent) -> None:
+def test_every_pair_of_state_and_event_is_decided_or_argued_to_be_impossible(
+    state: TaskState, event: TaskEvent
+) -> None:
     assert ((state, event) in TRANSITIONS) != ((state, event) in IMPOSSIBLE)
 
 

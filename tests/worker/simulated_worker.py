@@ -1,4 +1,4 @@
-"""A worker core with simulated slots and a scheduler that keeps the books: nothing may be lost, or reported twice at once.
+"""A worker core with simulated slots and a scheduler that keeps the books: nothing is lost or reported twice.
 
 The simulation is the shell's contract in miniature: effects are performed in order, a ``Truncate`` is answered by
 ``Progress`` and ``Truncated``, a death by ``Progress`` and ``SlotDied``.

@@ -331,11 +331,13 @@ def _ignore(x: Any) -> None:
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "is_killed"), [(_sleep, False), (_hold_the_gil, True), (_ignore, True)])
 async def test_a_running_item_that_is_cancelled_ends_soon(function: Callable[[Any], Any], is_killed: bool) -> None:
     async with fake_scheduler() as scheduler, worker(scheduler) as agent:
-        attempt = scheduler.task(scheduler.define(function), 60)
-        other = scheduler.task(scheduler.define(_double), 1)
+        double = scheduler.define(_double)
+        await scheduler.value(scheduler.task(double, 1))  # this module is imported by then
+        attempt, other = scheduler.task(scheduler.define(function), 60), scheduler.task(double, 1)
         await wait_for(lambda: agent.processors[0].page.sight().running is not None, "it runs")
         scheduler.cancel(attempt)
         outcome, _ = await scheduler.result(attempt)
@@ -347,7 +349,9 @@ async def test_a_running_item_that_is_cancelled_ends_soon(function: Callable[[An
 
 async def test_an_item_that_runs_longer_than_its_timeout_is_stopped() -> None:
     async with fake_scheduler() as scheduler, worker(scheduler):
-        attempt = scheduler.task(scheduler.define(_sleep), 60, m.TaskOptions(timeout_s=0.1))
+        number = scheduler.define(_sleep)
+        await scheduler.value(scheduler.task(number, 0))
+        attempt = scheduler.task(number, 60, m.TaskOptions(timeout_s=0.1))
         outcome, _ = await scheduler.result(attempt)
         assert outcome is Outcome.TIMED_OUT
 

@@ -397,7 +397,7 @@ def test_a_drain_kills_at_its_end_what_still_runs_and_charges_nobody(one: Simula
     one.do(m.Drain(5.0))
     one.tick(5.1)
     (crashed,) = [x for x in one.sent if isinstance(x, m.Crashed)]
-    assert crashed.rows == ((attempt, 0, False, "killed"),)
+    assert crashed.rows == ((attempt, 0, False, "killed on purpose, as the worker's time to drain was over; killed"),)
     assert one.left == "drained"
 
 
@@ -455,3 +455,10 @@ def test_the_story_of_an_attempt_tells_what_became_of_it(one: SimulatedWorker) -
         "finished [1, 2)",
         "finished [2, 3)",
     ]
+
+
+def test_an_internal_error_tells_what_happened_before(one: SimulatedWorker) -> None:
+    attempt = one.slice(4)
+    impossible = e.Progress(0, e.Taken(7, bytes(4), b"", b"", {}, [0, 1]), 8, None, 0.0)
+    with pytest.raises(InternalError, match=rf"results from 7; it was given Progress.*{attempt} assigned \[0, 4\)"):
+        one.do(impossible)

@@ -106,6 +106,7 @@ async def test_when_the_template_is_killed_its_processors_die_and_the_worker_end
         assert "its template process ended; was it killed?" in process.stdout.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_lets_running_items_finish_within_the_grace_and_then_ends_all(number: signal.Signals) -> None:
     async with fake_scheduler() as scheduler, worker_process(scheduler) as process:
@@ -146,6 +147,7 @@ trio.run(main)
     assert (result.stdout, result.stderr) == (b"[{'ready': 'fork'}]\n", b"")
 
 
+@pytest.mark.slow
 async def test_a_template_that_does_not_end_by_itself_is_killed() -> None:
     async with fake_scheduler() as scheduler:
         handle = TemplateHandle.spawn(settings(scheduler))

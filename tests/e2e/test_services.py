@@ -1,0 +1,155 @@
+"""Three terminals: each service as a process of its own, in any order, with and without a token file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import stat
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from scaler_trio import AuthenticationFailed, Client
+from tests.kit.services import Command, three_services, wait_until
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def titled(command: Command, title: str) -> list[psutil.Process]:
+    return [process for process in command.family() if process.cmdline() and process.cmdline()[0] == title]
+
+
+def test_three_services_without_any_token_flag_serve_a_client_of_the_same_user() -> None:
+    with three_services(workers=2) as (_, scheduler, _), Client(scheduler.address) as client:
+        assert client.map(abs, range(-1000, 0)) == list(range(1000, 0, -1))
+        array = np.arange(1_000_000, dtype=float)
+        assert (client.submit(np.negative, array).result() == -array).all()
+        address = scheduler.address.replace("127.0.0.1", "localhost")
+        with Client(address) as again:
+            assert again.submit(abs, -3).result() == 3
+
+
+def test_with_a_token_file_only_who_has_it_is_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "token"
+    path.write_text(secrets.token_urlsafe(32) + "\n")
+    path.chmod(0o600)
+    # Other machines see nothing of this user's runtime directory; another loopback address stands for one of them.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    with three_services("--token-file", str(path), host="127.0.0.3") as (_, scheduler, _):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+        with Client(scheduler.address, token_file=path) as client:
+            assert client.map(abs, [-1, -2]) == [1, 2]
+        with pytest.raises(AuthenticationFailed, match="token"):
+            Client(scheduler.address)
+        monkeypatch.setenv("SCALER_TOKEN", path.read_text())
+        with Client(scheduler.address) as client:
+            assert client.submit(abs, -1).result() == 1
+
+
+def test_the_token_in_the_environment_serves_all_commands() -> None:
+    token = secrets.token_urlsafe(32)
+    with three_services(environment={"SCALER_TOKEN": token}) as (_, scheduler, _):
+        with Client(scheduler.address, token=token) as client:
+            assert client.submit(abs, -1).result() == 1
+
+
+def test_the_services_may_be_started_in_any_order() -> None:
+    scheduler_address, object_address = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    with Command(
+        "scaler_worker_manager", "baremetal_native", scheduler_address, "--max-task-concurrency", "1"
+    ) as manager:
+        manager.wait_for("waiting for a scheduler")
+        with Command("scaler_scheduler", scheduler_address, "--object-storage-address", object_address) as scheduler:
+            assert scheduler.address == scheduler_address
+            with Command("scaler_object_storage_server", object_address) as objects:
+                assert objects.address == object_address
+                with Client(scheduler_address) as client:
+                    array = np.arange(100_000, dtype=float)
+                    assert client.submit(np.sum, array).result(timeout=20) == array.sum()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_each_service_ends_soon_and_leaves_nothing_when_it_is_told_to(number: signal.Signals) -> None:
+    with three_services(workers=2) as commands:
+        with Client(commands[1].address) as client:
+            client.map(abs, range(100))
+        for command in reversed(commands):
+            family = command.family()
+            started = time.monotonic()
+            assert command.stop(number) == 0, command.shown()
+            assert time.monotonic() - started < 4, command.shown()
+            assert alive(family) == []
+            assert "Traceback" not in command.shown()
+
+
+def test_a_manager_that_waits_ends_when_it_is_told_to() -> None:
+    for number, code in ((signal.SIGTERM, -15), (signal.SIGINT, 130)):
+        with Command("scaler_worker_manager", "baremetal_native", f"tcp://127.0.0.1:{free_port()}") as manager:
+            manager.wait_for("waiting for a scheduler")
+            assert manager.stop(number) == code
+            assert "Traceback" not in manager.shown()
+
+
+def test_a_killed_worker_is_replaced_and_its_work_is_done() -> None:
+    with three_services(workers=2) as (_, scheduler, manager), Client(scheduler.address) as client:
+        assert client.submit(abs, -1).result(timeout=20) == 1
+        before = wait_until(lambda: len(found := titled(manager, "scaler_worker")) == 2 and found, manager.shown)
+        future = client.submit(time.sleep, 0.5)
+        for worker in before:
+            worker.kill()
+        after = wait_until(
+            lambda: len(new := [p for p in titled(manager, "scaler_worker") if p not in before]) == 2 and new,
+            manager.shown,
+        )
+        assert future.result(timeout=20) is None
+        assert client.map(abs, range(-100, 0)) == list(range(100, 0, -1))
+        manager.wait_for(r"native-\d ended by signal 9 \(SIGKILL\); another one starts in")
+        assert len(after) == 2
+
+
+def test_a_killed_manager_takes_its_workers_along() -> None:
+    with three_services(workers=2) as (_, scheduler, manager):
+        with Client(scheduler.address) as client:
+            client.map(abs, range(10))
+        family = manager.family()
+        manager.process.kill()
+        manager.wait()
+        wait_until(lambda: not alive(family), lambda: alive(family), 5)
+
+
+def test_a_scheduler_that_was_killed_leaves_a_token_that_its_successor_sweeps() -> None:
+    runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / f"scaler-trio-{os.getuid()}"
+    with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
+        assert scheduler.address
+        tokens = sorted(runtime.glob("token-*"))
+        assert len(tokens) == 2  # its own, and the one that local services share
+        assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tokens)
+        scheduler.process.kill()
+        scheduler.wait()
+    assert sorted(runtime.glob("token-*")) == tokens
+    with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
+        assert scheduler.address
+        assert len(list(runtime.glob("token-*"))) == 2
+        assert not set(tokens) - {runtime / "token-local"} & set(runtime.glob("token-*"))
+
+
+def test_a_worker_with_a_preload_that_fails_says_so_in_one_line() -> None:
+    with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
+        arguments = [scheduler.address, "--max-task-concurrency", "1", "--preload", "no_such_module"]
+        with Command("scaler_worker_manager", "baremetal_native", *arguments) as manager:
+            manager.wait_for(r"preload 'no_such_module' failed: ModuleNotFoundError")
+            assert "Traceback" not in manager.shown()
