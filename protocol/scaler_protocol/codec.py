@@ -123,7 +123,18 @@ def _pack_options(options: TaskOptions) -> Sequence[Any]:
     return [check(getattr(options, name)) if check else getattr(options, name) for name, check in _OPTION_FIELDS]
 
 
-_LAYOUTS: Final = {kind: _Layout(cls) for kind, cls in MESSAGE_CLASSES.items()}
+class _Layouts(dict[int, _Layout]):
+    """Layouts by kind, each made when it is first needed: no process sends and receives all kinds.
+
+    Raises ``KeyError`` for a kind that does not exist.
+    """
+
+    def __missing__(self, kind: int) -> _Layout:
+        layout = self[kind] = _Layout(MESSAGE_CLASSES[kind])
+        return layout
+
+
+_LAYOUTS: Final = _Layouts()
 
 
 def encode(message: Message) -> list[Buffer]:
@@ -152,9 +163,10 @@ def decode(frame: Frame) -> Message:
     Raises:
         RemoteProtocolError: and nothing else, whatever the bytes are.
     """
-    layout = _LAYOUTS.get(frame.kind)
-    if layout is None:
-        raise RemoteProtocolError(ErrorCode.UNKNOWN_KIND, f"message kind {frame.kind} is unknown")
+    try:
+        layout = _LAYOUTS[frame.kind]
+    except KeyError:
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_KIND, f"message kind {frame.kind} is unknown") from None
     try:
         built = layout.structure(layout.unpack(frame.body))
         if layout.segments:

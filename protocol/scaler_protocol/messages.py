@@ -7,7 +7,7 @@ this file. "Payload" is a pickle that only clients and processors ever open.
 from enum import IntEnum
 from typing import Final
 
-from attrs import frozen
+import attrs
 
 from scaler_protocol import limits
 from scaler_protocol.fields import (
@@ -31,6 +31,7 @@ from scaler_protocol.fields import (
 )
 from scaler_protocol.frames import Buffer
 from scaler_protocol.ids import OBJECT_ID_BYTES, SESSION_ID_BYTES, U64_MAX
+from scaler_protocol.values import frozen
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
@@ -77,7 +78,7 @@ class NoticeKind(IntEnum):
     WARNING = 2
 
 
-@frozen
+@attrs.frozen  # compared and hashed for each batch of tasks
 class TaskOptions:
     """What a client may ask of a task, an array or a graph; the defaults ask for nothing."""
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from attrs import frozen
-
 from scaler_protocol import Message
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import ArrayResults
+from scaler_protocol.values import frozen
 from scaler_trio.client.ranges import Range
 
 

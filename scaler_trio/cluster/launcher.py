@@ -87,6 +87,7 @@ class Launcher:
         self.close_in_child = [*self.close_in_child, read, write]
         code = 0
         gc.freeze()  # what the services share with us stays shared: their collections do not write to it
+        gc.enable()
         try:
             self.start()
             with selectors.DefaultSelector() as selector:

@@ -2,10 +2,9 @@
 
 from typing import TypeAlias
 
-from attrs import frozen
-
 from scaler_protocol import ErrorCode
 from scaler_protocol.ids import ObjectId
+from scaler_protocol.values import frozen
 
 Connection: TypeAlias = int
 """A peer's connection, numbered by the shell; never used again within a process."""

@@ -6,9 +6,8 @@ The messages of the scheduler are events too, just as they come off the wire.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from attrs import frozen
-
 from scaler_protocol import Buffer, Message
+from scaler_protocol.values import frozen
 from scaler_trio.worker.channel import Pages
 
 Task = tuple[int, Buffer, Sequence[Buffer]]

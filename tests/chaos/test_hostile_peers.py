@@ -33,7 +33,7 @@ def under_attack(cluster: SchedulerClusterCombo, objects: str) -> Iterator[None]
         "token": cluster.token,
         "seed": 1,
         "idle": IDLE,
-        "tasks": 6000,
+        "tasks": 4000,
         "fetches": 200,
     }
     argv = [sys.executable, "-m", "tests.kit.attack"]

@@ -160,7 +160,8 @@ def test_a_recall_returns_everything_that_is_not_claimed(one: SimulatedWorker) -
     attempt = one.slice(1000, expected_s=100e-6)
     one.claim(0, 10)
     one.do(m.Recall(((attempt, 0),)))
-    assert one.returned_rows(attempt) == [(10, 50, ReturnReason.RECALLED), (50, 1000, ReturnReason.RECALLED)]
+    fed = tuning.FEED_NS // 100_000
+    assert one.returned_rows(attempt) == [(10, fed, ReturnReason.RECALLED), (fed, 1000, ReturnReason.RECALLED)]
     one.finish(0, 10)
     one.look(0)
     assert len(one.reported) == 10
