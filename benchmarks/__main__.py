@@ -1,4 +1,4 @@
-"""``make bench``: every budget of the architecture, measured beside its reference; a table, and JSON with ``--json FILE``."""
+"""``make bench``: every budget of the architecture, measured beside its reference; a table, and JSON (``--json``)."""
 
 import argparse
 import json
@@ -54,7 +54,7 @@ MEASUREMENTS: dict[str, Callable[[int], list[Row]]] = {
     "arrays": arrays.measure_arrays,
     "shared": with_cluster(arrays.measure_shared_array),
     "graph": with_cluster(whole.measure_graph),
-    "start": whole.measure_cold_start,
+    "start": lambda runs: [whole.measure_cold_start(runs)],
     "efficiency": with_cluster(whole.measure_efficiency),
     "idle": lambda _runs: whole.measure_idle(),
     "core": measure_core,

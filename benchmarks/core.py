@@ -127,7 +127,9 @@ class ArraySimulation(Simulation):
 
     def _report(self, rows: list[tuple[int, int, int]]) -> list[Message]:
         return [
-            m.SliceResults(a, lo, hi, (), (), self.seconds_each * (hi - lo), write_u32([1] * (hi - lo)), b"r" * (hi - lo))
+            m.SliceResults(
+                a, lo, hi, (), (), self.seconds_each * (hi - lo), write_u32([1] * (hi - lo)), b"r" * (hi - lo)
+            )
             for a, lo, hi in rows
         ]
 

@@ -1,10 +1,10 @@
-"""How a number is measured here: several runs, each beside its reference, results verified, median and spread reported."""
+"""How a number is measured: several runs, each beside its reference, results verified, median and spread reported."""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from attrs import asdict, field, frozen
+from attrs import asdict, frozen
 
 
 @frozen
@@ -33,7 +33,7 @@ class Row:
 class Samples:
     """Measured values in the order in which they were taken."""
 
-    values: Sequence[float] = field(converter=tuple)
+    values: Sequence[float]
 
     @property
     def median(self) -> float:

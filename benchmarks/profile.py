@@ -1,11 +1,11 @@
-"""``make profile``: where a microsecond goes — CPU time per item and process while a job runs, and its hottest functions."""
+"""``make profile``: where a microsecond goes: CPU per item and process while a job runs, and its hottest functions."""
 
 import argparse
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import psutil
@@ -36,7 +36,7 @@ def main() -> None:
         elapsed = time.perf_counter() - started
         after = {process.pid: _cpu_s(process) for process in processes}
         print(f"{items:,} items in {elapsed:.2f} s: {items / elapsed:,.0f}/s")
-        roles: Counter[str] = Counter()
+        roles: defaultdict[str, float] = defaultdict(float)
         stacks: dict[str, Counter[str]] = {}
         for process, (recorder, output) in zip(processes, recorders, strict=True):
             role = _role(process, own)
@@ -45,7 +45,7 @@ def main() -> None:
                 recorder.wait()
                 stacks.setdefault(role, Counter()).update(_leaves(output))
         print(f"CPU per item: {1e6 * sum(roles.values()) / items:.2f} µs")
-        for role, cpu in roles.most_common():
+        for role, cpu in sorted(roles.items(), key=lambda item: -item[1]):
             print(f"  {role:32} {1e6 * cpu / items:8.3f} µs")
         for role, leaves in stacks.items():
             total = sum(leaves.values())

@@ -9,7 +9,7 @@ from cyclopts import App
 from scaler_trio.cli.command import run
 from scaler_trio.cli.tokens import connecting_token
 from scaler_trio.cluster.launcher import Launcher
-from scaler_trio.cluster.services import Service, configure_logging
+from scaler_trio.cluster.services import configure_logging, worker_services
 from scaler_trio.net import Address
 from scaler_trio.worker.lineage import set_title
 from scaler_trio.worker.settings import WorkerSettings
@@ -70,25 +70,16 @@ def baremetal_native(
         raise ValueError(f"--max-task-concurrency is {count}; at least 1 worker is needed")
     set_title("scaler_worker_manager")
     token = connecting_token(address, token_file)
-    services = [
-        Service(
-            f"{worker_manager_id}-{number}",
-            "scaler_worker",
-            WorkerSettings(
-                scheduler_address=str(address),
-                token=token,
-                name=f"{worker_manager_id}-{number}",
-                capabilities=capabilities,
-                manager=worker_manager_id,
-                death_timeout_s=death_timeout_seconds,
-                object_address=object_storage_address or "",
-                preload=preload,
-            ),
-            restart=True,
-        )
-        for number in range(count)
-    ]
-    return Launcher(services).run({})
+    settings = WorkerSettings(
+        scheduler_address=str(address),
+        token=token,
+        capabilities=capabilities,
+        manager=worker_manager_id,
+        death_timeout_s=death_timeout_seconds,
+        object_address=object_storage_address or "",
+        preload=preload,
+    )
+    return Launcher(worker_services(settings, count)).run({})
 
 
 def parse_capabilities(text: str) -> tuple[tuple[str, int], ...]:

@@ -130,14 +130,14 @@ class LinkThread:
         while True:
             try:
                 return await self._dial(max(0.1, deadline - trio.current_time()))
-            except ConnectFailed as error:
+            except (ConnectFailed, PeerRefused) as error:
+                if isinstance(error, PeerRefused) and error.code is not ErrorCode.UNSPECIFIED:
+                    raise _refusal(error) from error
                 pause_s = BACK_OFF_S[min(attempt, 2)]
                 attempt += 1
                 if trio.current_time() + pause_s >= deadline:
                     raise ConnectionFailed(f"{error} (tried for {timeout_s:g} s)") from error
                 await trio.sleep(pause_s)
-            except PeerRefused as error:
-                raise _refusal(error) from error
 
     async def _connect_again(self, reason: str) -> Link:
         lost_at = trio.current_time()

@@ -12,7 +12,13 @@ from typing import Any
 
 from scaler_trio.cluster.launcher import Launcher
 from scaler_trio.cluster.leftovers import sweep_leftovers
-from scaler_trio.cluster.services import Service, configure_logging
+from scaler_trio.cluster.services import (
+    Service,
+    configure_logging,
+    object_service,
+    scheduler_service,
+    worker_services,
+)
 from scaler_trio.config.tokens import TokenError, leave_token
 from scaler_trio.net import Address, Listener, NetError, listen
 from scaler_trio.objects.server import ObjectServerSettings
@@ -56,38 +62,28 @@ def main(life_fd: int, report_fd: int, owner: int) -> int:
 
 def _services(told: dict[str, Any], listener: Listener, objects: Listener) -> list[Service]:
     token = told["token"].encode()
-    services = [
-        Service(
-            "the object storage server",
-            "scaler_object_storage_server",
-            ObjectServerSettings(address=objects.address, token=token, memory_bytes=told["object_memory_bytes"]),
-            objects,
-        ),
-        Service(
-            "the scheduler",
-            "scaler_scheduler",
-            SchedulerSettings(
-                listener.address,
-                token,
-                objects.address,
-                worker_timeout_s=told["worker_timeout_s"],
-                tuning=Tuning(client_grace_s=told["client_grace_s"]),
-            ),
-            listener,
-        ),
+    object_settings = ObjectServerSettings(
+        address=objects.address, token=token, memory_bytes=told["object_memory_bytes"]
+    )
+    scheduler_settings = SchedulerSettings(
+        listener.address,
+        token,
+        objects.address,
+        worker_timeout_s=told["worker_timeout_s"],
+        tuning=Tuning(client_grace_s=told["client_grace_s"]),
+    )
+    worker_settings = WorkerSettings(
+        scheduler_address=str(listener.address),
+        token=token,
+        capabilities=tuple(told["capabilities"].items()),
+        manager=told["manager"],
+        preload=told["preload"],
+    )
+    return [
+        object_service(object_settings, objects),
+        scheduler_service(scheduler_settings, listener),
+        *worker_services(worker_settings, told["n_workers"]),
     ]
-    for number in range(told["n_workers"]):
-        settings = WorkerSettings(
-            scheduler_address=str(listener.address),
-            token=token,
-            name=f"{told['manager']}-{number}",
-            slots=1,
-            capabilities=tuple(told["capabilities"].items()),
-            manager=told["manager"],
-            preload=told["preload"],
-        )
-        services.append(Service(settings.name, "scaler_worker", settings, restart=True))
-    return services
 
 
 def _present(descriptor: int) -> list[int]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from scaler_trio.cluster.services import Service, main_of, run_service
+from scaler_trio.cluster.services import Service
 from scaler_trio.worker.lineage import die_with_parent, set_title
 
 log = logging.getLogger("scaler_trio.launcher")
@@ -154,7 +154,7 @@ class Launcher:
             for other in self.services:
                 if other is not running.service and other.listener is not None:
                     other.listener.close()
-            code = run_service(main_of(running.service))
+            code = running.service.run()
         except BaseException:
             logging.getLogger("scaler_trio.service").exception("the service failed")
         finally:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scaler_trio.net import Listener, NetError
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
@@ -33,7 +33,9 @@ class Service:
     title: str
     """What ``ps`` shows."""
 
-    settings: SchedulerSettings | ObjectServerSettings | WorkerSettings = field(repr=False)
+    run: Callable[[], int] = field(repr=False)
+    """What the process does, before and while Trio runs in it; its exit code."""
+
     listener: Listener | None = field(default=None, repr=False)
     """Bound sockets, for a service that listens: peers may connect before it runs."""
 
@@ -41,14 +43,32 @@ class Service:
     """Whether another one takes its place when it dies; otherwise its end is the end of all."""
 
 
-def main_of(service: Service) -> Callable[[], Awaitable[None]]:
-    """What the service's process runs. Called in that process, before Trio is: a worker forks its template here."""
-    settings = service.settings
-    if isinstance(settings, SchedulerSettings):
-        return partial(serve_scheduler, settings, listener=service.listener)
-    if isinstance(settings, ObjectServerSettings):
-        return partial(serve_objects, settings, listener=service.listener)
-    return partial(run_worker, settings, TemplateHandle.begin(settings))
+def scheduler_service(settings: SchedulerSettings, listener: Listener) -> Service:
+    """A scheduler."""
+    main = partial(serve_scheduler, settings, listener=listener)
+    return Service("the scheduler", "scaler_scheduler", partial(run_service, main), listener)
+
+
+def object_service(settings: ObjectServerSettings, listener: Listener) -> Service:
+    """An object storage server."""
+    main = partial(serve_objects, settings, listener=listener)
+    name = "the object storage server"
+    return Service(name, "scaler_object_storage_server", partial(run_service, main), listener)
+
+
+def worker_service(settings: WorkerSettings) -> Service:
+    """A worker, which is replaced when it dies."""
+
+    def run() -> int:
+        template = TemplateHandle.begin(settings)  # before Trio runs: only then may it be forked
+        return run_service(partial(run_worker, settings, template))
+
+    return Service(settings.name, "scaler_worker", run, restart=True)
+
+
+def worker_services(settings: WorkerSettings, count: int) -> list[Service]:
+    """So many workers, named after their manager and numbered."""
+    return [worker_service(evolve(settings, name=f"{settings.manager}-{number}")) for number in range(count)]
 
 
 def run_service(main: Callable[[], Awaitable[Any]]) -> int:

@@ -44,6 +44,8 @@ class Link:
         self._outbox_bytes = 0
         self._lock = threading.Lock()  # a client's threads send beside the loop
         self._writable_work = trio.Event()
+        self._runs = False  # whether the writer task is there
+        self._taken: trio.Event | None = None  # only while somebody waits for the outbox to shrink
         self._loop: trio.lowlevel.TrioToken | None = None
         self._loop_thread = 0
         self._early: list[Message] = []
@@ -138,23 +140,29 @@ class Link:
             self.connection.state = State.CLOSED
             self.stream.close()
             self._wake_writer()
+            self._in_loop(self._note_taken)
         return self._closed
 
     async def run(self) -> None:
         """Write what waits and keep the heartbeat; returns when the link is closed."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._heartbeat, nursery.cancel_scope)
-            await self._writer()
-            nursery.cancel_scope.cancel()
+        self._runs = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._heartbeat, nursery.cancel_scope)
+                await self._writer()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._runs = False
 
-    async def drain(self) -> None:
-        """Wait until the peer has taken everything (bound it from outside)."""
-        while self._outbox_bytes and self._closed is None:
-            try:
-                await self.stream.wait_writable()
-            except trio.ClosedResourceError:
-                return
-            self._push()
+    async def wait_outbox(self, at_most_bytes: int) -> None:
+        """Wait until no more than this waits for the peer, or the link is closed; ``run`` must be running.
+
+        Cancellation: nothing is lost; bound it from outside, as a peer may never read.
+        """
+        while self._outbox_bytes > at_most_bytes and self._closed is None:
+            if self._taken is None:
+                self._taken = trio.Event()
+            await self._taken.wait()
 
     def statistics(self) -> LinkStatistics:
         """A snapshot."""
@@ -178,7 +186,14 @@ class Link:
             except OSError as error:
                 raise self.close(f"{error.strerror or error}") from error
         if count == 0:
-            self.connection.received_eof()
+            was_open = self.connection.is_open
+            try:
+                self.connection.received_eof()
+            except RemoteProtocolError as error:
+                if was_open:
+                    raise
+                # As likely a network's doing, or that of a service which restarts, as a stranger's: no verdict.
+                raise self.close(error.message) from error
             raise self.close("the peer closed it")
         self._received_bytes += count
         self._last_received = trio.current_time()
@@ -220,6 +235,15 @@ class Link:
 
     def _push(self) -> None:
         """Write what the socket takes of the outbox."""
+        self._push_some()
+        self._note_taken()
+
+    def _note_taken(self) -> None:
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
+
+    def _push_some(self) -> None:
         with self._lock:
             outbox = self._outbox
             while outbox:
@@ -252,14 +276,24 @@ class Link:
             self._push()
 
     async def _flush_protocol(self) -> None:
+        """What the handshake wants said, before the writer task runs."""
         self._write(self.connection.take_outgoing())
-        await self.drain()
+        while self._outbox_bytes and self._closed is None:
+            try:
+                await self.stream.wait_writable()
+            except trio.ClosedResourceError:
+                return
+            self._push()
 
     async def _last_words(self) -> None:
         """Tell the peer why, if it listens: a short try, as the connection is of no use any more."""
         with trio.move_on_after(0.5) as scope:
             scope.shield = True
-            await self._flush_protocol()
+            if self._runs:
+                self._write(self.connection.take_outgoing())
+                await self.wait_outbox(0)
+            else:
+                await self._flush_protocol()
         self.stream.close()
 
     def _write_last(self, buffers: list[Buffer]) -> None:

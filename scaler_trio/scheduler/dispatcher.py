@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import trio
-from scaler_protocol import ErrorCode, LocalProtocolError, Message
 
+from scaler_protocol import ErrorCode, LocalProtocolError, Message
 from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
 from scaler_trio.scheduler.core import Event, PeerLost, SchedulerCore
 from scaler_trio.scheduler.effects import Effects

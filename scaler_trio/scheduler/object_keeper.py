@@ -5,10 +5,10 @@ from itertools import islice
 
 import trio
 from attrs import frozen
+
 from scaler_protocol import Identity, Role
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS
-
 from scaler_trio.actors import Actor, Mailbox
 from scaler_trio.net import Address, Link, NetError, dial
 

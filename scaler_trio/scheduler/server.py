@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Never
 
 import trio
-from scaler_protocol import Identity, Role, Timing, limits
 
+from scaler_protocol import Identity, Role, Timing, limits
 from scaler_trio.actors import (
     Actor,
     ActorEvent,

@@ -3,9 +3,9 @@
 from typing import Never
 
 import trio
+
 from scaler_protocol import ErrorCode, Role
 from scaler_protocol import messages as m
-
 from scaler_trio.actors import Actor, ActorStopped, Mailbox
 from scaler_trio.net import ConnectionClosed, Link
 from scaler_trio.scheduler.core import ClientConnected, Received, WorkerConnected

@@ -187,14 +187,14 @@ class SchedulerState:
 
     def depart(self, peer: Client | Worker, grace_s: float) -> None:
         """A peer is gone; ``due_departures`` gives it again when its grace is over."""
-        peer.gone_at = self.now + grace_s
         self.departure_count += 1
-        heappush(self.departures, (peer.gone_at, self.departure_count, peer))
+        peer.departure = self.departure_count
+        heappush(self.departures, (self.now + grace_s, peer.departure, peer))
 
     def next_departure(self) -> float | None:
         """When the next grace ends."""
         heap = self.departures
-        while heap and (heap[0][2].connected or heap[0][2].gone_at != heap[0][0]):
+        while heap and (heap[0][2].connected or heap[0][2].departure != heap[0][1]):
             heappop(heap)
         return heap[0][0] if heap else None
 

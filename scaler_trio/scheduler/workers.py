@@ -70,6 +70,9 @@ class Workers:
                 held.setdefault(row[1], RangeSet()).add(row[4], row[5])
             elif not self.recovery.declare(worker, row):
                 drop[row[0], row[1]] = None
+        for attempt in worker.attempts.values():
+            if not attempt.lost:
+                self._count_amounts(attempt)
         for attempt in list(worker.attempts.values()):
             self._compare(attempt, held.get(attempt.number) or RangeSet())
         dropped = list(drop)
@@ -96,8 +99,6 @@ class Workers:
                 self.requeue.take_back(attempt, lo, hi, TaskEvent.REQUEUE)
         if was_lost and attempt.open:
             self._take_up(attempt)
-        elif attempt.open:
-            self._count_amounts(attempt)
         state.settle(attempt)
 
     def _count_amounts(self, attempt: Attempt) -> None:

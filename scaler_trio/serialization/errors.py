@@ -1,7 +1,9 @@
 """What cannot be pickled, or not unpickled, named by its place in the call."""
 
+from scaler_trio.errors import ScalerError
 
-class SerializationError(Exception):
+
+class SerializationError(ScalerError):
     """A value cannot travel; raised only as one of its subclasses."""
 
 

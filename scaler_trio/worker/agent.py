@@ -181,7 +181,7 @@ class Agent:
 
     async def _say_goodbye(self, link: Link) -> None:
         with trio.move_on_after(FAREWELL_S):
-            await link.drain()
+            await link.wait_outbox(0)
         link.close("this worker is done")
         self._end()
 
@@ -223,8 +223,7 @@ class Agent:
         while True:
             self._more_to_resend = trio.Event()
             while self._resend:
-                if link.outbox_bytes > OUTBOX_BYTES:
-                    await link.drain()
+                await link.wait_outbox(OUTBOX_BYTES)
                 link.send(self._resend.popleft())
             await self._more_to_resend.wait()
 

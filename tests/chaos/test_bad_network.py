@@ -14,7 +14,7 @@ import pytest
 from scaler_trio import Client, SchedulerClusterCombo
 from tests.chaos.work import nap, spin, square
 from tests.kit.ledger import Ledger
-from tests.kit.processes import PROCESSOR, below
+from tests.kit.processes import PROCESSOR, WORKER, below
 from tests.kit.proxy import Proxy, troubled
 from tests.kit.waiting import wait_until
 
@@ -71,6 +71,20 @@ def test_workers_whose_connections_break_again_and_again_lose_nothing_and_report
             assert [future.result(30) for future in futures] == [i * i for i in range(500)]
         print(f"{len(done)} troubles, {proxy.accepted} connections: {done}")
         ledger.check(ITEMS + 500)
+
+
+def test_a_connection_that_ends_in_the_middle_of_the_handshake_is_tried_again() -> None:
+    with SchedulerClusterCombo(n_workers=0) as cluster, Proxy(cluster.get_address()) as proxy:
+        proxy.slam = 2
+        with Client(proxy.address, token=cluster.token) as client:
+            assert proxy.slam == 0
+            with workers(proxy.address, cluster.token, 1) as manager:
+                client.submit(square, 1).result(10)
+                before = below(manager, WORKER)
+                proxy.slam = 4
+                proxy.cut()
+                assert client.map(square, range(100), timeout=20) == [i * i for i in range(100)]
+                assert below(manager, WORKER) == before, "the worker took a broken connection for a stranger"
 
 
 def test_a_worker_that_is_away_for_longer_than_its_grace_comes_back_and_nothing_is_reported_twice() -> None:

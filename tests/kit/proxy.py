@@ -28,6 +28,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self.delay_s = 0.0
         self.chop_bytes = PIECE_BYTES  # pass on at most so much at once
+        self.slam = 0  # end so many of the next connections as soon as the one who dialled has spoken
         self.accepted = 0
         self._start(self._accept)
 
@@ -74,6 +75,12 @@ class Proxy:
                 far = socket.create_connection((self._target.host, self._target.port))
             except OSError:
                 return  # closed, or the target is gone
+            if self.slam:
+                self.slam -= 1
+                near.recv(PIECE_BYTES)
+                near.close()
+                far.close()
+                continue
             for sock in (near, far):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pair = (near, far)
