@@ -6,6 +6,7 @@ import os
 import pickle
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
@@ -78,9 +79,9 @@ class Client:
         self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout}
         self._options = DEFAULT_OPTIONS
         self._functions = FunctionCache()
-        self._session = Session(
-            where, _find_token(str(where), token, token_file), timeout_s=timeout, reconnect_timeout_s=reconnect_timeout
-        )
+        find_token = partial(_find_token, str(where), token, token_file)
+        find_token()  # what is no token is an error here; one that is not there yet may come while we try
+        self._session = Session(where, find_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
         self._session.start()

@@ -7,11 +7,11 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
-from attrs import field, frozen
+from attrs import frozen
 
 from scaler_protocol import ErrorCode, Identity, Message, Role
 from scaler_trio.errors import AuthenticationFailed, ConnectionFailed, ConnectionLost, ScalerError
@@ -33,7 +33,7 @@ class Target:
     """Where a client connects to, and as whom."""
 
     address: Address
-    token: bytes | None = field(repr=False)
+    find_token: Callable[[], bytes | None]  # asked at each attempt: a local service leaves it when it starts
     session: bytes
     name: str
     timeout_s: float  # for the first connection
@@ -59,6 +59,7 @@ class LinkThread:
         self._owner = owner
         self._target = target
         self._epoch = 0
+        self._shown_token: bytes | None = None  # at the last attempt
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope: trio.CancelScope | None = None
         self._stopping = False
@@ -153,7 +154,7 @@ class LinkThread:
             except ConnectFailed as error:
                 last = error
             except PeerRefused as error:
-                if error.code is ErrorCode.AUTHENTICATION:
+                if error.code is ErrorCode.AUTHENTICATION and not self._has_new_token(error):
                     raise _refusal(error) from error
                 last = error
         raise ConnectionLost(
@@ -171,9 +172,14 @@ class LinkThread:
             epoch=self._epoch,
             python=python_identity(),
         )
-        link = await dial(target.address, identity, token=target.token, expect=Role.SCHEDULER, timeout_s=timeout_s)
+        self._shown_token = token = target.find_token()
+        link = await dial(target.address, identity, token=token, expect=Role.SCHEDULER, timeout_s=timeout_s)
         link.judges_silence = False  # user code may hold the GIL for minutes; the connection tells of a dead peer
         return link
+
+    def _has_new_token(self, error: PeerRefused) -> bool:
+        """Whether it is worth trying again: a service listens a moment before it leaves its token."""
+        return error.code is ErrorCode.AUTHENTICATION and self._target.find_token() != self._shown_token
 
     async def _serve(self, link: Link) -> str:
         """Use a connection until it ends; why it did."""

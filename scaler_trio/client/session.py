@@ -62,13 +62,20 @@ class GraphOwner(Protocol):
 class Session:
     """One client's connection, from ``start`` to ``close``."""
 
-    def __init__(self, address: Address, token: bytes | None, *, timeout_s: float, reconnect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        find_token: Callable[[], bytes | None],
+        *,
+        timeout_s: float,
+        reconnect_timeout_s: float,
+    ) -> None:
         identity = secrets.token_bytes(16)
         self.address = address
-        self.token = token
+        self._find_token = find_token
         self.numbers = itertools.count(1)
         self.error: ScalerError | None = None  # why it is of no use any more
-        self._target = Target(address, token, identity, client_name(), timeout_s, reconnect_timeout_s)
+        self._target = Target(address, find_token, identity, client_name(), timeout_s, reconnect_timeout_s)
         self._lock = threading.Lock()
         self._core = ClientCore()
         self._link: Link | None = None
@@ -82,6 +89,11 @@ class Session:
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
         _sessions.add(self)
+
+    @property
+    def token(self) -> bytes | None:
+        """The secret, as it is known now: a service that starts later than we leaves it then."""
+        return self._find_token()
 
     def start(self) -> None:
         """Connect.

@@ -31,6 +31,7 @@ class Clients:
         elif client.connected:  # a second connection supersedes the first
             self._disconnected(client)
         client.connected = True
+        client.departure = 0
 
     def held(self, client: Client, message: m.ClientHeld) -> None:
         """What a client waits for: tell it what of that is here, and send again what it has not acknowledged."""

@@ -24,7 +24,8 @@ def broken(state: SchedulerState) -> Iterator[str]:
             yield from _task(state, task)
             if task.state is not TaskState.DONE:
                 users[id(task.function)] += 1
-                references.update(task.objects)
+                if task.objects:
+                    references.update(task.objects)
             if task.node is not None:
                 references.update(task.node.result_objects)
         for graph in client.graphs.values():
@@ -120,27 +121,31 @@ def _client(client: Client) -> Iterator[str]:
 
 
 def _task(state: SchedulerState, task: Task) -> Iterator[str]:
-    where = f"task {task.number} ({task.state.value}), story {task.story}"
+    for fault in _task_faults(state, task):
+        yield f"task {task.number} ({task.state.value}), story {task.story}: {fault}"
+
+
+def _task_faults(state: SchedulerState, task: Task) -> Iterator[str]:
     if (task.attempt is not None) != (task.state in (TaskState.ASSIGNED, TaskState.CANCELLING)):
         if task.state is not TaskState.DONE:
-            yield f"{where}: attempt {task.attempt}"
+            yield f"attempt {task.attempt}"
         elif task.attempt is not None and not task.attempt.unacknowledged:
-            yield f"{where}: its attempt {task.attempt.number} has no result under way"
+            yield f"its attempt {task.attempt.number} has no result under way"
     if task.attempt is not None and state.attempts.get(task.attempt.number) is not task.attempt:
-        yield f"{where}: its attempt is not in the table"
+        yield "its attempt is not in the table"
     node = task.node
     if node is None:
         if task.state is TaskState.WAITING:
-            yield f"{where}: it waits, and is no node"
+            yield "it waits, and is no node"
         return
     missing = sum(source.state is not TaskState.DONE for source in node.inputs)
     if task.state is TaskState.WAITING and node.graph.complete and (node.missing == 0 or node.missing != missing):
-        yield f"{where}: {node.missing} inputs missing, counted {missing}"
+        yield f"{node.missing} inputs missing, counted {missing}"
     readers = sum(dependent.node.inputs.count(task) for dependent in set(node.dependents) if dependent.node is not None)
     if task.state is not TaskState.DONE and node.readers != readers:
-        yield f"{where}: {node.readers} readers, counted {readers}"
+        yield f"{node.readers} readers, counted {readers}"
     if node.readers == 0 and (node.result is not None or node.result_objects):
-        yield f"{where}: its result is kept for nobody"
+        yield "its result is kept for nobody"
 
 
 def _graph(graph: Graph) -> Iterator[str]:

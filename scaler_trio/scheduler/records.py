@@ -206,7 +206,7 @@ class Client:
     load_s: float = 0.0  # … and predicted running time of those with workers: together the measure of fairness
     redeclared_tasks: RangeSet = field(factory=RangeSet)  # it had sent these to an earlier scheduler
     redeclared_rows: dict[int, int] = field(factory=dict)  # the same, array -> rows
-    departure: int = 0  # which of all departures was its last; the others' graces have no meaning
+    departure: int = 0  # the number of its departure, while it is gone
 
     def __repr__(self) -> str:
         return f"<client {self.name} {self.session[:4].hex()}>"
@@ -247,7 +247,7 @@ class Worker:
     cancels: list[tuple[int, int, int]] = field(factory=list)  # rows of this step
     settled: list[int] = field(factory=list)  # attempts of this step that it may forget
     forgets: list[int] = field(factory=list)  # functions of this step that it may forget
-    departure: int = 0  # which of all departures was its last
+    departure: int = 0  # the number of its departure, while it is gone
     requeued: bool = False  # its grace is over and its open rows were given to others
 
     def __repr__(self) -> str:

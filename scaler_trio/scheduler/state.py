@@ -194,7 +194,7 @@ class SchedulerState:
     def next_departure(self) -> float | None:
         """When the next grace ends."""
         heap = self.departures
-        while heap and (heap[0][2].connected or heap[0][2].departure != heap[0][1]):
+        while heap and heap[0][2].departure != heap[0][1]:
             heappop(heap)
         return heap[0][0] if heap else None
 

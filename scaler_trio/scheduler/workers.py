@@ -29,6 +29,7 @@ class Workers:
         elif worker.connected:  # a second connection supersedes the first
             self._disconnected(worker)
         worker.connected = True
+        worker.departure = 0
 
     def _disconnected(self, worker: Worker) -> None:
         state = self.state

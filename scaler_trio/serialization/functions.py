@@ -6,8 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from scaler_protocol import Buffer
-from scaler_trio.serialization.errors import CannotUnpickle
-from scaler_trio.serialization.pickling import cannot_pickle, dump_in_band
+from scaler_trio.serialization.pickling import cannot_pickle, cannot_unpickle, dump_in_band
 
 
 class Style(IntEnum):
@@ -40,13 +39,8 @@ def load_function(payload: Buffer) -> Callable[[Any], Any]:
     try:
         function = pickle.loads(view[1:])
         style = Style(view[0])
-    except ModuleNotFoundError as error:
-        raise CannotUnpickle(
-            f"the function's module {error.name!r} is missing here ({error}): install it on every worker, "
-            "or start the workers in the directory that has it"
-        ) from error
     except Exception as error:
-        raise CannotUnpickle(f"the function cannot be unpickled here: {type(error).__name__}: {error}") from error
+        raise cannot_unpickle("the function", error) from error
     if style is Style.ONE:
         return function  # type: ignore[no-any-return]
     if style is Style.STAR:

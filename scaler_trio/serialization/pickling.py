@@ -6,9 +6,8 @@ Values of plain types take pickle's own C function.
 
 import io
 import pickle
-import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import cloudpickle
@@ -16,17 +15,18 @@ import cloudpickle
 from scaler_protocol import Buffer
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_trio.serialization.errors import CannotPickle, CannotUnpickle, SerializationError
-from scaler_trio.serialization.references import Sink, Source, Stored, context
+from scaler_trio.serialization.objects import object_parts
+from scaler_trio.serialization.references import Load, Sink, Source, Stored, context
 
 PROTOCOL: Final = 5
 OUT_OF_BAND_BYTES: Final = 16 * 1024
 """Buffers smaller than this stay within the pickle: copying them is cheaper than a part of their own."""
 
-ALIGNMENT: Final = 64
+_IN_BAND_BYTES: Final = 256
+"""What the pickle of a pickle with buffers adds to them, at most."""
+
 PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
 """Types whose exact instances look the same whatever pickler, memo or process they meet."""
-
-_OBJECT_HEAD: Final = struct.Struct("<II")
 
 
 class Dumped(NamedTuple):
@@ -64,16 +64,20 @@ def dump_parts(value: Any) -> tuple[bytes, list[memoryview], list[bytes]]:
         mine = _Picklers()
     mine.busy = True
     outer, context.named = context.named, []
-    mine.file.seek(0)
-    mine.file.truncate()
     try:
         mine.out_of_band.dump(value)
-        return mine.file.getvalue(), [b.raw() for b in mine.buffers], context.named
+        return mine.file.getvalue(), [b.raw() for b in mine.buffers], _once(context.named)
     finally:
         context.named = outer
         _forget(mine.out_of_band)
         mine.buffers.clear()
+        mine.file.seek(0)
+        mine.file.truncate()  # at once, as it may be large
         mine.busy = False
+
+
+def _once(names: list[bytes]) -> list[bytes]:
+    return names if len(names) < 2 else list(dict.fromkeys(names))
 
 
 def dump_in_band(value: Any) -> bytes:
@@ -89,20 +93,6 @@ def _forget(pickler: Any) -> None:
         pickler.globals_ref.clear()
 
 
-def object_parts(data: bytes, buffers: Sequence[memoryview]) -> tuple[list[Buffer], int]:
-    """The parts of a stored object and their size together: head, sizes, pickle, then each buffer aligned."""
-    head = _OBJECT_HEAD.pack(len(buffers), len(data)) + struct.pack(f"<{len(buffers)}Q", *[b.nbytes for b in buffers])
-    parts: list[Buffer] = [head, data]
-    size = len(head) + len(data)
-    for buffer in buffers:
-        padding = -size % ALIGNMENT
-        if padding:
-            parts.append(bytes(padding))
-        parts.append(buffer)
-        size += padding + buffer.nbytes
-    return parts, size
-
-
 def write_object(value: Any, sink: Sink) -> tuple[bytes, int]:
     """Store one value, whatever its size; its id and its size in bytes."""
     data, buffers, _ = dump_parts(value)
@@ -110,59 +100,83 @@ def write_object(value: Any, sink: Sink) -> tuple[bytes, int]:
     return sink.write(parts, size, value), size
 
 
-def load_object(view: memoryview) -> Any:
-    """The value in a stored object; its arrays are views of ``view``."""
-    count, size = _OBJECT_HEAD.unpack_from(view)
-    sizes = struct.unpack_from(f"<{count}Q", view, _OBJECT_HEAD.size)
-    at = _OBJECT_HEAD.size + 8 * count
-    data = view[at : at + size]
-    at += size
-    buffers = []
-    for buffer_size in sizes:
-        at += -at % ALIGNMENT
-        buffers.append(view[at : at + buffer_size])
-        at += buffer_size
-    return pickle.loads(data, buffers=buffers)
+def dump_value(value: Any, sink: Sink, what: Callable[[], str]) -> Dumped:
+    """Pickle ``value``; if it is large, store it and pickle a placeholder.
+
+    Raises:
+        CannotPickle: with ``what()`` as its subject. What the sink raises passes unchanged.
+    """
+    try:
+        parts = dump_parts(value)
+    except Exception as error:
+        raise cannot_pickle(what(), error) from error
+    return place(value, parts, sink)
 
 
-def dump_value(value: Any, sink: Sink) -> Dumped:
-    """Pickle ``value``; if it is large, store it and pickle a placeholder."""
-    data, buffers, named = dump_parts(value)
+def place(value: Any, parts: tuple[bytes, list[memoryview], list[bytes]], sink: Sink) -> Dumped:
+    """The payload of what ``dump_parts`` made of ``value``: itself if it is small, else a placeholder for an object."""
+    data, buffers, named = parts
     if not buffers and len(data) <= INLINE_PAYLOAD_BYTES:
         return Dumped(data, tuple(named))
-    if len(data) + sum([b.nbytes for b in buffers]) <= INLINE_PAYLOAD_BYTES:
-        return Dumped(dump_in_band(value), tuple(named))
-    parts, size = object_parts(data, buffers)
-    object_id = sink.write(parts, size, value)
+    size = len(data) + sum([b.nbytes for b in buffers])
+    if size <= INLINE_PAYLOAD_BYTES - _IN_BAND_BYTES * len(buffers):
+        return Dumped(_joined(data, buffers), tuple(named))
+    pieces, size = object_parts(data, buffers)
+    object_id = sink.write(pieces, size, value)
     return Dumped(pickle.dumps(Stored(object_id), PROTOCOL), (object_id, *named))
 
 
-def load_value(payload: Buffer, source: Source | None, inputs: Sequence[Buffer] = ()) -> Any:
-    """The value of a payload.
+def _joined(data: bytes, buffers: Sequence[memoryview]) -> bytes:
+    """One pickle of a pickle and its buffers: a second dump could have effects, and would name references anew."""
+    return pickle.dumps(_Joined(data, [bytearray(b) for b in buffers]), PROTOCOL)
+
+
+class _Joined:
+    """Loads as the value of a pickle with buffers, which are bytearrays so that its arrays are writable."""
+
+    __slots__ = ("buffers", "data")
+
+    def __init__(self, data: bytes, buffers: list[bytearray]) -> None:
+        self.data = data
+        self.buffers = buffers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_joined, (self.data, self.buffers)
+
+
+def _load_joined(data: bytes, buffers: list[bytearray]) -> Any:
+    return pickle.loads(data, buffers=buffers)
+
+
+def load_value(payload: Buffer, source: Source | None, inputs: Sequence[Buffer] = (), *, what: str) -> Any:
+    """The value of a payload, which errors call ``what``.
 
     Raises:
         CannotUnpickle: a module is missing here, or the bytes do not fit the classes that this process has.
+            What the source raises passes unchanged.
     """
-    context.source = source
-    context.inputs = inputs
-    context.load_value = load_object
-    context.load_input = _load_input
+    mine = context
+    outer, mine.load = mine.load, Load(source, inputs)
     try:
         return pickle.loads(payload)
     except SerializationError:
         raise
-    except ModuleNotFoundError as error:
-        raise CannotUnpickle(
-            f"the module {error.name!r} is missing here ({error}): install it on every worker, "
-            "or start the workers in the directory that has it"
-        ) from error
+    except Exception as error:
+        if error is mine.load.failure:
+            raise
+        raise cannot_unpickle(what, error) from error
     finally:
-        if context.resolved:
-            context.resolved = {}
+        mine.load = outer
 
 
-def _load_input(payload: Buffer) -> Any:
-    return pickle.loads(payload)
+def cannot_unpickle(what: str, error: Exception) -> CannotUnpickle:
+    """The error for ``what`` that came, caused by ``error``."""
+    if isinstance(error, ModuleNotFoundError):
+        return CannotUnpickle(
+            f"{what} cannot be unpickled here, as the module {error.name!r} is missing ({error}): "
+            "install it on every machine, or start the workers in the directory that has it"
+        )
+    return CannotUnpickle(f"{what} cannot be unpickled here: {type(error).__name__}: {error}")
 
 
 def cannot_pickle(what: str, error: Exception) -> CannotPickle:

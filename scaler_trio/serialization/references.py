@@ -4,13 +4,15 @@ They reduce to a call of a module-level function that looks into the context of 
 ``persistent_id`` would cost a Python call for every object in every argument.
 """
 
+import pickle
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from attrs import frozen
 
 from scaler_protocol import Buffer
+from scaler_trio.serialization.objects import load_object
 
 
 class Sink(Protocol):
@@ -32,17 +34,25 @@ class Source(Protocol):
         ...
 
 
+class Load:
+    """What the placeholders in one payload resolve to while it is loaded."""
+
+    __slots__ = ("failure", "inputs", "resolved", "source")
+
+    def __init__(self, source: Source | None, inputs: Sequence[Buffer]) -> None:
+        self.source = source
+        self.inputs = inputs
+        self.resolved: dict[bytes, Any] | None = None  # one mapping per object per load
+        self.failure: BaseException | None = None  # raised by the source, not by the value's own unpickling
+
+
 class _Context(threading.local):
     """What the dump or load that this thread is in refers to."""
 
     def __init__(self) -> None:
         self.named: list[bytes] | None = None  # ids named by the running dump; None = no dump is running
         self.keep_references = False  # whether references stay references (results) or become values (arguments)
-        self.source: Source | None = None
-        self.inputs: Sequence[Buffer] = ()
-        self.resolved: dict[bytes, Any] = {}  # one mapping per object per load
-        self.load_value: Callable[[memoryview], Any] | None = None
-        self.load_input: Callable[[Buffer], Any] | None = None
+        self.load: Load | None = None
 
 
 context = _Context()
@@ -90,16 +100,24 @@ class Input:
 
 
 def _stored(object_id: bytes) -> Any:
-    if object_id in context.resolved:
-        return context.resolved[object_id]
-    if context.source is None or context.load_value is None:
+    load = context.load
+    if load is None or load.source is None:
         raise RuntimeError("a payload that names a stored object was unpickled outside a task or client")
-    value = context.load_value(context.source.read(object_id))
-    context.resolved[object_id] = value
+    if load.resolved is None:
+        load.resolved = {}
+    elif object_id in load.resolved:
+        return load.resolved[object_id]
+    try:
+        stored = load.source.read(object_id)
+    except Exception as error:
+        load.failure = error
+        raise
+    value = load.resolved[object_id] = load_object(stored)
     return value
 
 
 def _input(index: int) -> Any:
-    if context.load_input is None:
+    load = context.load
+    if load is None:
         raise RuntimeError("a graph node's payload was unpickled outside a task")
-    return context.load_input(context.inputs[index])
+    return pickle.loads(load.inputs[index])

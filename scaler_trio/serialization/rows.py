@@ -21,6 +21,7 @@ from scaler_trio.serialization.pickling import (
     dump_parts,
     dump_value,
     load_value,
+    place,
 )
 from scaler_trio.serialization.references import Sink, Source
 
@@ -51,19 +52,20 @@ def dump_row(row: Any, style: Style, sink: Sink) -> Dumped:
         CannotPickle: naming the argument.
     """
     try:
-        data, buffers, named = dump_parts(row)
-        if not buffers and len(data) <= INLINE_PAYLOAD_BYTES:
-            return Dumped(data, tuple(named))
+        parts = dump_parts(row)
     except Exception as error:
         raise cannot_pickle(_culprit(row, style), error) from error
+    data, buffers, named = parts
+    if not buffers and len(data) <= INLINE_PAYLOAD_BYTES:
+        return Dumped(data, tuple(named))
     if style is Style.ONE:
-        return dump_value(row, sink)
+        return place(row, parts, sink)
     objects: list[bytes] = []
     done: dict[int, _Loaded] = {}  # the same argument twice is one object
 
     def shrink(value: Any) -> Any:
         if id(value) not in done:
-            dumped = dump_value(value, sink)
+            dumped = dump_value(value, sink, lambda: f"an argument of type {type(value).__qualname__}")
             objects.extend(dumped.objects)
             done[id(value)] = _Loaded(dumped.payload)
         return done[id(value)]
@@ -72,8 +74,8 @@ def dump_row(row: Any, style: Style, sink: Sink) -> Dumped:
         small: Any = tuple([shrink(value) for value in row])
     else:
         small = (tuple([shrink(value) for value in row[0]]), {name: shrink(value) for name, value in row[1].items()})
-    dumped = dump_value(small, sink)
-    return Dumped(dumped.payload, (*dumped.objects, *objects))
+    dumped = dump_value(small, sink, lambda: "the arguments together")
+    return Dumped(dumped.payload, tuple(dict.fromkeys([*dumped.objects, *objects])))
 
 
 def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink) -> Dumped:
@@ -83,12 +85,12 @@ def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink) -> Dump
 
 def load_row(payload: Buffer, source: Source | None, inputs: Sequence[Buffer] = ()) -> Any:
     """The row of a single task."""
-    return load_value(payload, source, inputs)
+    return load_value(payload, source, inputs, what="the arguments")
 
 
 def load_page(page: Buffer, page_rows: int, source: Source | None) -> list[Any]:
     """The rows of one page."""
-    value = load_value(page, source)
+    value = load_value(page, source, what="the arguments")
     return value if page_rows > 1 else [value]
 
 

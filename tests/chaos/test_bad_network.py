@@ -19,7 +19,7 @@ from tests.kit.proxy import Proxy, troubled
 from tests.kit.waiting import wait_until
 
 ITEMS = 10_000
-SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from scaler_trio import Client, SchedulerClusterCombo
 from scaler_trio.config.runtime import runtime_path
 from scaler_trio.errors import ProcessorDiedError
-from tests.chaos.work import die, die_at, square
+from tests.chaos.work import die, die_at, kill_the_worker_at, square
 from tests.kit.ledger import Ledger
 from tests.kit.processes import ClusterProcesses
 from tests.kit.waiting import wait_until
@@ -55,6 +55,19 @@ def test_a_deadly_task_fails_and_its_worker_stays_usable(client: Client, how: st
         future.result(timeout=20)
     assert [other.result(timeout=20) for other in others] == [i * i for i in range(50)]
     assert client.map(square, range(1000)) == [i * i for i in range(1000)]
+
+
+def test_an_item_that_kills_whole_workers_is_found_and_its_neighbours_have_results() -> None:
+    count, deadly = 2000, 1234
+    with SchedulerClusterCombo(n_workers=2) as cluster, Client(cluster.get_address()) as client:
+        ledger = Ledger(client)
+        results = client.map(kill_the_worker_at, range(count), [deadly] * count, return_exceptions=True, timeout=40)
+        error = results[deadly]
+        assert isinstance(error, ProcessorDiedError)
+        assert re.search(r"worker 'combo-\d' was lost while it ran alone.*crash 3, limit 3", str(error))
+        assert [results[i] for i in range(count) if i != deadly] == [i * i for i in range(count) if i != deadly]
+        ledger.check(count)
+        print(f"{len(ledger.retries)} retries: {ledger.retries}")
 
 
 def test_the_crash_limit_is_the_callers_to_choose(client: Client) -> None:

@@ -220,7 +220,7 @@ def test_ctrl_c_ends_the_demo_at_once_and_leaves_nothing(part: int) -> None:
     check_census((part + 0.5) * LAST_S / PARTS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_ctrl_c_ends_the_demo_at_twenty_more_moments() -> None:
     for moment in range(20):

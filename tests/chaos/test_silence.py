@@ -52,6 +52,28 @@ def parent_after(seconds: float) -> int:
     return os.getppid()
 
 
+def test_a_scheduler_that_stands_still_loses_no_worker_and_no_item() -> None:
+    items = 300
+    with (
+        SchedulerClusterCombo(n_workers=2, worker_timeout_s=WORKER_TIMEOUT_S) as cluster,
+        Client(cluster.get_address()) as client,
+    ):
+        processes = ClusterProcesses.of(cluster.get_address())
+        processes.wait_ready(2)
+        agents = processes.agents()
+        ledger = Ledger(client)
+        result = in_background(client.map, nap, range(items), [0.01] * items)
+        wait_until(lambda: ledger.items > 50, "some items")
+        with standing_still(processes.scheduler):
+            # Longer than anybody may be silent: when it wakes up, its own stall is nobody's fault.
+            assert not threading.Event().wait(2 * WORKER_TIMEOUT_S)
+        assert result.result(20) == [i * i for i in range(items)]
+        ledger.check(items)
+        assert processes.agents() == agents
+        print(f"retries after the scheduler's stall: {ledger.retries}")
+        assert not ledger.retries
+
+
 def test_a_client_that_stands_still_is_not_declared_dead(tmp_path: Path) -> None:
     with SchedulerClusterCombo(n_workers=2, worker_timeout_s=WORKER_TIMEOUT_S, client_grace_s=0.0) as cluster:
         program = (

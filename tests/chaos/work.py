@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def spin(i: int) -> int:
@@ -46,6 +47,15 @@ def die(how: str) -> None:
 def die_at(i: int, deadly: int, how: str) -> int:
     if i == deadly:
         die(how)
+    return i * i
+
+
+def kill_the_worker_at(i: int, deadly: int) -> int:
+    """Kill the agent: the parent of the template which forked this processor."""
+    if i == deadly:
+        status = Path(f"/proc/{os.getppid()}/stat").read_text()
+        os.kill(int(status.rpartition(")")[2].split()[1]), signal.SIGKILL)
+        time.sleep(60)
     return i * i
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from scaler_trio import Client, SchedulerClusterCombo
-from tests.kit.services import Command
+from tests.kit.services import Command, free_ports
 
 ROOT = Path(__file__).parent.parent.parent
 NOT_RUN = {
@@ -47,8 +46,8 @@ def test_the_examples_of_a_page_run_one_after_the_other(page: str, cluster: Sche
         for example in blocks(page, "python"):
             code = example.replace("tcp://127.0.0.1:2345", cluster.get_address())
             exec(compile(code, page, "exec"), names)
-            if names["client"] is not client and page.endswith("client.md"):
-                names["client"] = client  # the example has closed its own
+            if "closed" in repr(names["client"]):
+                names["client"] = client
 
 
 def test_the_readmes_example_prints_what_it_promises(cluster: SchedulerClusterCombo) -> None:
@@ -68,17 +67,16 @@ def test_the_readmes_example_prints_what_it_promises(cluster: SchedulerClusterCo
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/services.md"])
 def test_the_three_terminals_of_a_page_serve_its_client(page: str) -> None:
     (terminals,) = [block for block in blocks(page, "sh") if "scaler_scheduler" in block]
-    ports = {f"127.0.0.1:{number}": f"127.0.0.1:{free_port()}" for number in (2345, 2346)}
+    ports = {f"127.0.0.1:{shown}": f"127.0.0.1:{real}" for shown, real in zip((2345, 2346), free_ports(2), strict=True)}
     client = next(block for block in blocks(page, "python") if "tcp://127.0.0.1:2345" in block)
     for shown, real in ports.items():
         terminals = terminals.replace(shown, real)
         client = client.replace(shown, real)
     with ExitStack() as running:
-        for line in terminals.splitlines():
-            running.enter_context(Command(*shlex.split(line)))
-        exec(compile(client.replace('")', '", timeout=20)', 1), page, "exec"), {"__name__": "example"})
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
+        commands = [running.enter_context(Command(*shlex.split(line))) for line in terminals.splitlines()]
+        try:
+            exec(compile(client.replace('")', '", timeout=20)', 1), page, "exec"), {"__name__": "example"})
+        except BaseException as error:
+            for command in commands:
+                error.add_note(command.shown())
+            raise

@@ -11,7 +11,7 @@ import pytest
 import scaler_trio
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = [path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "protocol" / "README.md"]]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "protocol" / "README.md"]
 
 
 def test_the_reference_has_exactly_the_public_names() -> None:

@@ -70,6 +70,7 @@ def test_300_000_items_take_little_memory_anywhere(cluster: SchedulerClusterComb
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_2_000_000_items_take_no_more_memory_anywhere(cluster: SchedulerClusterCombo) -> None:
     run(cluster, 2_000_000)

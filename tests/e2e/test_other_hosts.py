@@ -26,6 +26,7 @@ def double(array: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_600_megabytes_travel_by_tcp_while_other_clients_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scaler_trio.objects.access.ObjectAccess", RemoteAccess)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import stat
 import time
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,7 @@ import psutil
 import pytest
 
 from scaler_trio import AuthenticationFailed, Client
-from tests.kit.services import Command, three_services, wait_until
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
+from tests.kit.services import Command, free_ports, three_services, wait_until
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -68,7 +61,7 @@ def test_the_token_in_the_environment_serves_all_commands() -> None:
 
 
 def test_the_services_may_be_started_in_any_order() -> None:
-    scheduler_address, object_address = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    scheduler_address, object_address = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     with Command(
         "scaler_worker_manager", "baremetal_native", scheduler_address, "--max-task-concurrency", "1"
     ) as manager:
@@ -98,7 +91,7 @@ def test_each_service_ends_soon_and_leaves_nothing_when_it_is_told_to(number: si
 
 def test_a_manager_that_waits_ends_when_it_is_told_to() -> None:
     for number, code in ((signal.SIGTERM, -15), (signal.SIGINT, 130)):
-        with Command("scaler_worker_manager", "baremetal_native", f"tcp://127.0.0.1:{free_port()}") as manager:
+        with Command("scaler_worker_manager", "baremetal_native", f"tcp://127.0.0.1:{free_ports(1)[0]}") as manager:
             manager.wait_for("waiting for a scheduler")
             assert manager.stop(number) == code
             assert "Traceback" not in manager.shown()
@@ -131,20 +124,27 @@ def test_a_killed_manager_takes_its_workers_along() -> None:
         wait_until(lambda: not alive(family), lambda: alive(family), 5)
 
 
-def test_a_scheduler_that_was_killed_leaves_a_token_that_its_successor_sweeps() -> None:
+def test_a_scheduler_that_was_killed_leaves_tokens_that_its_successor_sweeps() -> None:
     runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / f"scaler-trio-{os.getuid()}"
+    before = set(runtime.glob("token-*"))
+
+    def tokens() -> set[str]:
+        return {path.name for path in set(runtime.glob("token-*")) - before}
+
+    def names(scheduler: Command) -> set[str]:
+        return {"token-local", f"token-{scheduler.address.removeprefix('tcp://').replace(':', '_')}"}
+
     with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
-        assert scheduler.address
-        tokens = sorted(runtime.glob("token-*"))
-        assert len(tokens) == 2  # its own, and the one that local services share
-        assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tokens)
+        expected = names(scheduler)
+        assert tokens() == expected
+        assert {stat.S_IMODE((runtime / name).stat().st_mode) for name in tokens()} == {0o600}
         scheduler.process.kill()
         scheduler.wait()
-    assert sorted(runtime.glob("token-*")) == tokens
-    with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
-        assert scheduler.address
-        assert len(list(runtime.glob("token-*"))) == 2
-        assert not set(tokens) - {runtime / "token-local"} & set(runtime.glob("token-*"))
+    assert tokens() == expected
+    with Command("scaler_scheduler", "tcp://127.0.0.1:0") as successor:
+        expected = names(successor)
+        assert tokens() == expected
+    assert tokens() == set()
 
 
 def test_a_worker_with_a_preload_that_fails_says_so_in_one_line() -> None:

@@ -63,6 +63,7 @@ def test_unequal_items_are_spread_well(address: str, order: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("address", "workers"), [(2, 2), (4, 4), (8, 8)], indirect=["address"])
 @pytest.mark.parametrize("order", ORDERS)

@@ -7,6 +7,7 @@ orders come as one line of JSON; it says `holding` when everything that is held 
 from __future__ import annotations
 
 import json
+import os
 import random
 import select
 import sys
@@ -44,7 +45,7 @@ def main() -> None:
                 scheduler, dump_function(blob, Style.ONE), token=token, tasks=order["tasks"], argument=INLINE_BYTES
             )
         )
-        store = ObjectAccess(order["objects"], token, b"a" * 16, Role.CLIENT)
+        store = ObjectAccess(order["objects"], token, os.urandom(16), Role.CLIENT)
         stack.callback(store.close)
         stored = store.write([bytes(STORED_BYTES)], STORED_BYTES)
         for where in (objects, local):

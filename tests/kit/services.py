@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,6 +103,13 @@ def wait_until(
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {describe()}"
         time.sleep(0.02)
     return found
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback address that nobody listens at."""
+    with ExitStack() as servers:
+        found = [servers.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
+        return [server.getsockname()[1] for server in found]
 
 
 @contextmanager

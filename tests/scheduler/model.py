@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from attrs import define, field
@@ -407,7 +407,7 @@ class ModelWorker(Peer):
 
     def check_slice(self, slice_: m.AssignSlice) -> None:
         offsets = memoryview(slice_.offsets).cast("B").cast("I").tolist()
-        texts = b",".join(bytes(slice_.data[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)).split(b",")
+        texts = b",".join(bytes(slice_.data[a:b]) for a, b in pairwise(offsets)).split(b",")
         shipped = {int(text): slice_.first + at for at, text in enumerate(texts)}
         assert all(row == place for row, place in shipped.items()), "the first page begins at row `first`"
         assert set(range(slice_.lo, slice_.hi)) <= set(shipped)

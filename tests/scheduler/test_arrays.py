@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from scaler_protocol import messages as m
@@ -64,7 +66,7 @@ def test_pages_are_shipped_whole_and_a_slice_may_begin_inside_one(bench: Bench) 
         assert slice_.first <= slice_.lo < slice_.first + 64
         assert slice_.first % 64 == 0
         offsets = memoryview(slice_.offsets).cast("B").cast("I").tolist()
-        pages = [bytes(slice_.data[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)]
+        pages = [bytes(slice_.data[a:b]) for a, b in itertools.pairwise(offsets)]
         assert pages == [b"%d" % page for page in range(slice_.first, slice_.hi, 64)]
     assert any(slice_.lo % 64 for slice_ in slices)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from scaler_protocol import messages as m
@@ -128,7 +130,7 @@ def test_a_recall_that_came_too_late_is_not_repeated_at_once(bench: Bench) -> No
             bench.advance(0.001)
         times.append(bench.now)
         busy.answer_recalls()
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert 0.009 < gaps[0] < gaps[1] < gaps[2], "with growing pauses"
     assert idle.take_tasks() == []
 
@@ -179,7 +181,7 @@ def test_the_tail_of_a_running_slice_is_recalled(bench: Bench) -> None:
             idle.finish_slice(slice_, seconds_each=0.001)
         taken = idle.take_slices()
         recall = busy.take(m.Recall)
-    rows = {attempt: lo for attempt, lo in recall[0].rows}
+    rows = dict(recall[0].rows)
     assert all(rows[slice_.attempt] > slice_.lo for slice_ in slices[:1] if slice_.attempt in rows)
     for slice_ in slices:
         if slice_.attempt in rows:

@@ -66,7 +66,7 @@ def test_a_target_may_be_an_input_too(bench: Bench) -> None:
 def test_a_deep_graph_needs_no_deep_stack(bench: Bench) -> None:
     client, worker = bench.client(), bench.worker()
     names = [chr(0x100 + i) for i in range(300)]
-    nodes = client.graph({name: before for name, before in zip(names, ["", *names], strict=False)}, names[-1])
+    nodes = client.graph(dict(zip(names, ["", *names], strict=False)), names[-1])
     order, results = run(client, worker)
     assert len(order) == 300
     assert list(results) == [nodes[names[-1]]]
@@ -76,7 +76,7 @@ def test_a_deep_graph_needs_no_deep_stack(bench: Bench) -> None:
 def test_the_failure_of_a_deep_graph_needs_no_deep_stack_either(bench: Bench) -> None:
     client, worker = bench.client(), bench.worker()
     names = [chr(0x100 + i) for i in range(5000)]
-    nodes = client.graph({name: before for name, before in zip(names, ["", *names], strict=False)}, names[-1])
+    nodes = client.graph(dict(zip(names, ["", *names], strict=False)), names[-1])
     worker.finish(*worker.take_tasks(), outcome=Outcome.ERROR, result=b"why")
     first, last = nodes[names[0]], nodes[names[-1]]
     assert client.take_results() == {first: (Outcome.ERROR, b"why"), last: (Outcome.UPSTREAM, str(first).encode())}

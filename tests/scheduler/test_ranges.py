@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_a_range_set_behaves_like_a_set_of_numbers(
     assert len(ranges) == len(model)
     assert bool(ranges) == bool(model)
     assert all(a < b for a, b in listed)
-    assert all(before[1] < after[0] for before, after in zip(listed, listed[1:], strict=False)), "adjacent are merged"
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(listed)), "adjacent are merged"
     assert numbers(ranges.within(lo, hi)) == model & set(range(lo, hi))
     assert numbers(ranges.missing(lo, hi)) == set(range(lo, hi)) - model
     assert ranges.first_gap(lo, hi) == next(iter(ranges.missing(lo, hi)), None)

@@ -91,6 +91,8 @@ async def test_a_peer_that_breaks_the_rules_loses_its_connection_and_nobody_else
         async with scheduler() as address, peer(address, Role.CLIENT) as good:
             good.send(m.ClientHeld(0, (), ()))
             async with peer(address, Role.CLIENT) as bad:
+                bad.send(m.ClientHeld(0, (), ()))
+                await expect(bad, m.ClientKnown, [])
                 bad.send(m.SubmitTasks((m.DEFAULT_OPTIONS,), ((1, 99, b"args", (), 0),)))
                 with pytest.raises(ConnectionClosed, match="function 99 was not defined"):
                     await bad.receive()

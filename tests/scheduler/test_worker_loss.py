@@ -227,7 +227,7 @@ def test_a_worker_is_not_kept_free_for_a_suspect_that_was_cancelled(bench: Bench
     assert len(busy.take_tasks()) == 1
 
 
-# ----------------------------------------------------------------------------------------------------------- coming back
+# --------------------------------------------------------------------------------------------------------- coming back
 
 
 def test_a_worker_that_comes_back_in_time_goes_on(bench: Bench) -> None:
