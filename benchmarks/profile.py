@@ -14,7 +14,7 @@ from benchmarks.tasks import no_op
 from scaler_trio import Client, SchedulerClusterCombo
 
 TOP = 12
-SAMPLES_PER_SECOND = 500
+SAMPLES_PER_SECOND = 100
 
 
 def main() -> None:
