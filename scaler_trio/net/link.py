@@ -44,6 +44,7 @@ class Link:
         self._outbox_bytes = 0
         self._lock = threading.Lock()  # a client's threads send beside the loop
         self._writable_work = trio.Event()
+        self._drained = False  # whether the last read left nothing behind
         self._runs = False  # whether the writer task is there
         self._taken: trio.Event | None = None  # only while somebody waits for the outbox to shrink
         self._loop: trio.lowlevel.TrioToken | None = None
@@ -176,13 +177,16 @@ class Link:
         while count < 0:
             if self._closed is not None:
                 raise self._closed
-            try:
-                count = self.stream.recv_into(buffer)
-            except BlockingIOError:
+            if self._drained:  # do not pay a system call and an exception to hear that there is nothing yet
+                self._drained = False
                 try:
                     await self.stream.wait_readable()
                 except trio.ClosedResourceError:
                     raise self.close("closed by this side") from None
+            try:
+                count = self.stream.recv_into(buffer)
+            except BlockingIOError:
+                self._drained = True
             except OSError as error:
                 raise self.close(f"{error.strerror or error}") from error
         if count == 0:
@@ -196,6 +200,7 @@ class Link:
                 raise self.close(error.message) from error
             raise self.close("the peer closed it")
         self._received_bytes += count
+        self._drained = count < len(buffer)
         self._last_received = trio.current_time()
         return self.connection.received(count)
 

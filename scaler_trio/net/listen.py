@@ -55,7 +55,9 @@ class Listener:
             )
             pending[link] = None
             if len(pending) > limits.PENDING_HANDSHAKES:
-                next(iter(pending)).close("too many connections are in the handshake")
+                longest = next(iter(pending))
+                del pending[longest]  # now: its own task runs later, and the next newcomer must not find it again
+                longest.close("too many connections are in the handshake")
             try:
                 try:
                     await link.open(timeout_s=limits.HANDSHAKE_SECONDS)

@@ -1,8 +1,8 @@
 """The scheduler's decisions, without clock or IO: ``handle(event, now)`` and what is to be done about it.
 
 How to think about it: the tables of ``state.py`` are the truth. Clients' messages (``submissions.py``, ``arrays.py``,
-``graphs.py``) put work in, ``feeding.py`` and ``slicing.py`` give it to workers, their reports (``reports.py``) end it
-(``completion.py``, ``delivery.py``) or put it back (``requeue.py``); ``clients.py``, ``workers.py`` and ``recovery.py``
+``graphs.py``) put work in, ``feeding.py`` and ``slicing.py`` give it to workers, their reports (``reports.py``,
+``task_results.py``, ``slice_results.py``) end it (``completion.py``, ``delivery.py``) or put it back (``requeue.py``); ``clients.py``, ``workers.py`` and ``recovery.py``
 deal with those that go and come back. Every step ends by feeding hungry workers and by putting the step's rows into
 one message per peer. A message is checked before anything of it is taken in: what a peer does wrong closes its session,
 and nothing else.
@@ -35,9 +35,11 @@ from scaler_trio.scheduler.records import Client, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.reports import Reports
 from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.slice_results import SliceResults
 from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.submissions import Submissions
+from scaler_trio.scheduler.task_results import TaskResults
 from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.scheduler.unrunnable import Unrunnable
 from scaler_trio.scheduler.workers import Workers
@@ -99,7 +101,9 @@ class SchedulerCore:
         graphs = Graphs(state, self.completion, self.delivery, self.recovery)
         arrays = Arrays(state, self.completion, self.delivery, self.recovery)
         self.submissions = Submissions(state, self.completion, self.delivery, self.recovery, arrays, graphs)
-        self.reports = Reports(state, self.completion, self.delivery, self.requeue, self.recall, self.recovery)
+        task_results = TaskResults(state, self.completion, self.requeue, self.recovery)
+        slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.recovery)
+        self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery)
         self.clients = Clients(state, self.delivery, graphs, self.recovery)
         self.workers = Workers(state, self.requeue, self.recovery)
         self.recovery.report = self.reports.handle

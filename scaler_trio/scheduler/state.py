@@ -52,7 +52,7 @@ class SchedulerState:
         if state is None:
             return False
         task.state = state
-        task.story = (*task.story, (self.now, event.value))
+        task.story = (*task.story, (self.now, event._value_))
         if state is TaskState.READY and len(task.story) > STORY_LENGTH:
             # It may be tried without limit; how it came here and what happened last stay.
             task.story = (*task.story[:2], *task.story[2 - STORY_LENGTH :])
