@@ -2,10 +2,10 @@
 
 How to think about it: the tables of ``state.py`` are the truth. Clients' messages (``submissions.py``, ``arrays.py``,
 ``graphs.py``) put work in, ``feeding.py`` and ``slicing.py`` give it to workers, their reports (``reports.py``,
-``task_results.py``, ``slice_results.py``) end it (``completion.py``, ``delivery.py``) or put it back (``requeue.py``); ``clients.py``, ``workers.py`` and ``recovery.py``
-deal with those that go and come back. Every step ends by feeding hungry workers and by putting the step's rows into
-one message per peer. A message is checked before anything of it is taken in: what a peer does wrong closes its session,
-and nothing else.
+``task_results.py``, ``slice_results.py``) end it (``completion.py``, ``delivery.py``) or put it back (``requeue.py``);
+``clients.py``, ``workers.py`` and ``recovery.py`` deal with those that go and come back. Every step ends by feeding
+hungry workers and by putting the step's rows into one message per peer. A message is checked before anything of it is
+taken in: what a peer does wrong closes its session, and nothing else.
 
 Invariants (``check_invariants``): every task is in exactly one state with the fields that it needs; a worker's load is
 the sum of its open rows; every received row of an array is in exactly one of the places that ``records.Array`` names.
@@ -192,7 +192,8 @@ class SchedulerCore:
             if client.rows:
                 self.delivery.flush_rows(client)
             state.ready.refresh(client)
-        self.feeding.feed()
+        if state.ready.classes or state.ready.suspects or state.fleet.reserved:
+            self.feeding.feed()
         self.unrunnable.check()
         for client in state.touched:
             if client.rows:
@@ -202,9 +203,14 @@ class SchedulerCore:
         for worker in state.assigned:
             self._flush_worker(worker)
         state.assigned.clear()
-        self.recall.recall()  # after the assignments that it may be about
+        if state.fleet.overloaded:
+            self.recall.recall()  # after the assignments that it may be about
+        else:
+            self.recall.due_at = 0.0
         effects, state.effects = state.effects, Effects()
-        state.references.flush(effects)
+        references = state.references
+        if references.adopted or references.deleted:
+            references.flush(effects)
         return effects
 
     def _flush_worker(self, worker: Worker) -> None:

@@ -114,7 +114,8 @@ class Feeding:
             queue.popleft()
             if task.function is not function:
                 function = task.function
-                state.put_function(worker, function)
+                if function not in worker.functions:
+                    state.put_function(worker, function)
                 key = function.key
             if task.demand is not demand:
                 demand = task.demand

@@ -125,15 +125,16 @@ class Fleet:
                 if not place:
                     self.hungry[tier][group] = None
                 place[worker] = None
-        for room in group.rooms.values():
-            if tier >= 0:
-                room[worker] = None
-            else:
-                room.pop(worker, None)
+        if group.rooms:
+            for room in group.rooms.values():
+                if tier >= 0:
+                    room[worker] = None
+                else:
+                    room.pop(worker, None)
         if worker.items > worker.slots and worker.ready and not worker.recalls and not worker.exclusive:
             self.overloaded[worker] = None
-        else:
-            self.overloaded.pop(worker, None)
+        elif worker in self.overloaded:
+            del self.overloaded[worker]
 
     def to_the_end(self, worker: Worker) -> None:
         """The worker has had its turn."""

@@ -339,3 +339,48 @@ def test_a_large_array_costs_the_scheduler_slices_not_rows(bench: Bench) -> None
     assert slices < 150
     worker.take(m.Settled)
     bench.check_empty()
+
+
+def test_late_results_of_rows_that_nobody_knows_are_settled_and_their_objects_deleted(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker()
+    client.open(1)
+    (slice_,) = worker.take_slices()
+    worker.finish_slice(slice_)
+    client.take_rows()
+    worker.take(m.Settled)
+    worker.finish_slice(slice_, objects=[(0, (client.object(1),))])
+    assert worker.take_one(m.Settled).attempts == (slice_.attempt,)
+    assert bench.deleted == [client.object(1)]
+    bench.check_empty()
+
+
+def test_rows_that_were_given_back_and_reported_all_the_same_count_once(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker("a")
+    client.open(1)
+    (slice_,) = worker.take_slices()
+    worker.give_back(slice_.attempt, 0, 1, ReturnReason.NEIGHBOUR_CRASHED)
+    (again,) = worker.take_slices()
+    worker.finish_slice(slice_)
+    worker.finish_slice(again)
+    assert client.take_rows() == {0: value(0)}
+    worker.take(m.Settled)
+    bench.check_empty()
+
+
+def test_a_result_for_a_row_that_another_worker_runs_ends_it_and_stops_the_other(bench: Bench) -> None:
+    client, slow = bench.client(), bench.worker("slow")
+    client.open(50)
+    for _ in range(5):
+        slow.finish_slice(*slow.take_slices())
+    client.take_rows()
+    slices = slow.take_slices()
+    slow.lose()
+    bench.advance(1.0)
+    fast = bench.worker("fast")
+    (suspect,) = fast.take_slices()
+    slow.connect(unfinished=[slow.held(slice_) for slice_ in slices])
+    slow.finish_slice(slices[0], failed=[(slices[0].lo + 1, 1)], objects=[(slices[0].lo, (client.object(1),))])
+    fast.finish_slice(suspect, objects=[(suspect.lo, (client.object(2),))])
+    rows = client.take_rows()
+    assert rows[slices[0].lo + 1][0] is Outcome.ERROR
+    assert bench.deleted == [client.object(2)], "what the loser's result named"

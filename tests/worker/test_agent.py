@@ -104,7 +104,7 @@ async def test_a_function_whose_module_is_missing_names_it() -> None:
     async with fake_scheduler() as scheduler, worker(scheduler):
         payload = b"\x01" + b"cno_such_module\nf\n."
         scheduler.link.send(m.PutFunction(50, "f", payload))
-        with pytest.raises(Exception, match="'no_such_module' is missing here"):
+        with pytest.raises(Exception, match="'no_such_module' is missing"):
             await scheduler.value(scheduler.task(50, 1))
 
 

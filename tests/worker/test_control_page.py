@@ -66,8 +66,9 @@ class LoopProcess:
 
     def recall(self, item: int) -> list[Any]:
         """The rows that came back."""
-        limit = self.page.recall(item)
-        assert limit is not None
+        # None: the processor lost its core in the middle of a claim. The agent, too, tries again until it has gone on.
+        while (limit := self.page.recall(item)) is None:
+            pass
         self.send(channel.truncate(limit, self.page.cells[GENERATION]))
         back, self.rows, self.limit = self.rows[limit:], self.rows[:limit], limit
         return back

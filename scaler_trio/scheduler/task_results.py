@@ -1,0 +1,134 @@
+"""Results of single tasks and nodes: the path that every one of them takes, so it is written for speed."""
+
+from attrs import define
+
+from scaler_protocol import messages as m
+from scaler_protocol.fields import Row
+from scaler_protocol.messages import Outcome
+from scaler_trio.scheduler.completion import Completion
+from scaler_trio.scheduler.estimates import observe
+from scaler_trio.scheduler.ownership import find
+from scaler_trio.scheduler.ranges import NO_ROWS, ONE_ROW
+from scaler_trio.scheduler.records import Attempt, Client, Function, Task, Worker
+from scaler_trio.scheduler.recovery import Recovery
+from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.state import SchedulerState
+from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
+
+_ON_RESULT = ON[TaskEvent.RESULT]
+_VALUE = int(Outcome.VALUE)
+
+
+@define(eq=False, repr=False)
+class TaskResults:
+    """Ends tasks by what their workers report."""
+
+    state: SchedulerState
+    completion: Completion
+    requeue: Requeue
+    recovery: Recovery
+
+    def take(self, worker: Worker, message: m.AttemptResults) -> None:
+        """Take in results.
+
+        Raises:
+            PeerFault: one is not the worker's own; none was taken in.
+        """
+        rows, found = find(self.state, self.recovery, worker, message, Task)
+        now = worker.last_report_at = self.state.now
+        client: Client | None = None
+        function: Function | None = None
+        mine, touched = worker.attempts, self.state.touched
+        entry = ((now, "result"),)
+        count, seconds_sum, load_s, items = 0, 0.0, 0.0, 0
+        for row, attempt in zip(rows, found, strict=True):
+            _, outcome, payload, objects, seconds = row
+            if attempt is None:
+                self._late(worker, row)
+                continue
+            task = attempt.source
+            if (
+                outcome != _VALUE
+                or objects
+                or attempt.lost
+                or attempt.open is not ONE_ROW
+                or type(task) is not Task
+                or task.node is not None
+                or task.rivals
+                or task.attempt is not attempt
+                or task.objects
+                or task.demand.amounts
+            ):
+                self._result(attempt, outcome, payload, objects, seconds)
+                continue
+            # The usual case, which is that of `Completion.finish`, in line.
+            if task.function is not function:
+                if function is not None and client is not None:
+                    self._account(worker, client, function, count, seconds_sum, items, load_s)
+                    count, seconds_sum, load_s, items = 0, 0.0, 0.0, 0
+                function, client = task.function, task.client
+                touched[client] = None
+            assert client is not None
+            after = _ON_RESULT[task.state]
+            assert after is not None
+            task.state = after
+            task.story += entry
+            task.payload = b""
+            task.function.users -= 1
+            attempt.open = NO_ROWS
+            attempt.unacknowledged = 1
+            del mine[attempt.number]
+            items += 1
+            load_s += attempt.expected_s
+            count += 1
+            seconds_sum += seconds
+            client.rows.append((task.number, outcome, payload, objects, seconds))
+            client.rows_tasks.append(task)
+            client.rows_bytes += len(payload)
+        if function is not None and client is not None:
+            self._account(worker, client, function, count, seconds_sum, items, load_s)
+
+    def _account(
+        self, worker: Worker, client: Client, function: Function, count: int, seconds: float, items: int, load_s: float
+    ) -> None:
+        """A run of results of one function was taken in."""
+        observe(function, seconds, count, self.state.tuning)
+        client.usage_s += seconds
+        client.load_s = max(0.0, client.load_s - load_s)
+        worker.items -= items
+        worker.load_s -= load_s
+        if worker.items == 0:
+            worker.load_s = 0.0  # no drift by rounding
+            worker.exclusive = False
+        if function.retired:
+            self.state.forget_if_unused(function)
+
+    def _result(
+        self, attempt: Attempt, number: int, payload: bytes, objects: tuple[bytes, ...], seconds: float
+    ) -> None:
+        """One result, whatever its circumstances."""
+        state = self.state
+        task = attempt.source
+        assert type(task) is Task
+        was_open = state.close_rows(attempt, 0, 1)
+        outcome = Outcome(number)
+        if outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:
+            # The worker stopped it for a reason of its own; whoever lost a race was told to.
+            state.references.discard(objects)
+            self.requeue.take_back(attempt, 0, 1, TaskEvent.CANCELLED)
+        else:
+            if was_open and outcome is Outcome.VALUE:
+                observe(task.function, seconds, 1, state.tuning)
+                task.client.usage_s += seconds
+            event = TaskEvent.CANCELLED if outcome is Outcome.CANCELLED else TaskEvent.RESULT
+            of_rival = attempt is not task.attempt and outcome is Outcome.CANCELLED
+            if of_rival or not self.completion.finish(
+                task, event, outcome, payload, objects=objects, seconds=seconds, attempt=attempt
+            ):
+                state.references.discard(objects)
+        state.settle(attempt)
+
+    def _late(self, worker: Worker, row: Row) -> None:
+        """A result that nobody waits for: the worker may forget it."""
+        self.state.references.discard(row[3])
+        self.state.tell_settled(worker, row[0])
