@@ -133,7 +133,8 @@ class LinkThread:
                 return await self._dial(max(0.1, deadline - trio.current_time()))
             except (ConnectFailed, PeerRefused) as error:
                 if isinstance(error, PeerRefused) and error.code is not ErrorCode.UNSPECIFIED:
-                    raise _refusal(error) from error
+                    if not self._has_new_token(error):
+                        raise _refusal(error) from error
                 pause_s = BACK_OFF_S[min(attempt, 2)]
                 attempt += 1
                 if trio.current_time() + pause_s >= deadline:
@@ -178,7 +179,7 @@ class LinkThread:
         return link
 
     def _has_new_token(self, error: PeerRefused) -> bool:
-        """Whether it is worth trying again: a service listens a moment before it leaves its token."""
+        """Whether it is worth trying again: a service that starts listens a moment before it leaves its token."""
         return error.code is ErrorCode.AUTHENTICATION and self._target.find_token() != self._shown_token
 
     async def _serve(self, link: Link) -> str:

@@ -57,7 +57,7 @@ async def serve_objects(
     listener: Listener | None = None,
     ready: Callable[[Address], None] | None = None,
 ) -> None:
-    """Serve until cancelled; ``ready`` gets the real address once peers can connect.
+    """Serve until cancelled; ``ready`` gets the real address once peers can connect, before any is answered.
 
     ``listener`` are sockets that are bound already, in place of ``settings.address``.
 
@@ -84,12 +84,12 @@ async def serve_objects(
             megabytes(room_limits.disk_bytes),
             spill.directory,
         )
+        if ready is not None:
+            ready(listener.address)  # before anybody is answered: a token that it leaves must be there by then
         async with open_actor_tree(
             lambda: _Root(listener, local, spill, room_limits, settings.token), name="objects"
         ) as tree:
             try:
-                if ready is not None:
-                    ready(listener.address)
                 await tree.wait_stopped()
             finally:
                 spill.stop_writing()

@@ -163,7 +163,7 @@ async def serve_scheduler(
     Args:
         settings: what it is told.
         listener: sockets that are bound already, in place of ``settings.address``.
-        ready: called with the real address once it accepts.
+        ready: called with the real address once peers can connect, and before the first of them is answered.
         on_event: called with every start, end and failure within the tree, for logging.
         task_status: given the real address, as ``ready`` is.
 
@@ -176,12 +176,12 @@ async def serve_scheduler(
     try:
         session = os.urandom(16)
         epoch = int(time.time())  # later schedulers have greater epochs; wall time serves for nothing else
+        if ready is not None:
+            ready(listener.address)  # before anybody is answered: a token that it leaves must be there by then
         async with open_actor_tree(
             lambda: SchedulerRoot(settings, listener, session, epoch, on_event), name="scheduler", stop_timeout_s=15.0
         ) as tree:
             task_status.started(listener.address)
-            if ready is not None:
-                ready(listener.address)
             try:
                 await tree.wait_stopped()
             except trio.Cancelled:
