@@ -132,9 +132,8 @@ class LinkThread:
             try:
                 return await self._dial(max(0.1, deadline - trio.current_time()))
             except (ConnectFailed, PeerRefused) as error:
-                if isinstance(error, PeerRefused) and error.code is not ErrorCode.UNSPECIFIED:
-                    if not self._has_new_token(error):
-                        raise _refusal(error) from error
+                if isinstance(error, PeerRefused) and self._is_final(error):
+                    raise _refusal(error) from error
                 pause_s = BACK_OFF_S[min(attempt, 2)]
                 attempt += 1
                 if trio.current_time() + pause_s >= deadline:
@@ -177,6 +176,10 @@ class LinkThread:
         link = await dial(target.address, identity, token=token, expect=Role.SCHEDULER, timeout_s=timeout_s)
         link.judges_silence = False  # user code may hold the GIL for minutes; the connection tells of a dead peer
         return link
+
+    def _is_final(self, error: PeerRefused) -> bool:
+        """Whether a first connection is of no use: somebody has answered, and means it."""
+        return error.code is not ErrorCode.UNSPECIFIED and not self._has_new_token(error)
 
     def _has_new_token(self, error: PeerRefused) -> bool:
         """Whether it is worth trying again: a service that starts listens a moment before it leaves its token."""
