@@ -20,7 +20,7 @@ from scaler_trio import Client, SchedulerClusterCombo
 from scaler_trio.config.runtime import runtime_path
 from scaler_trio.config.tokens import find_token
 from scaler_trio.errors import ConnectionFailed
-from tests.kit.processes import LAUNCHER, ClusterProcesses, below, is_alive, kill, wait_gone
+from tests.kit.processes import LAUNCHER, ClusterProcesses, below, is_alive, kill, title, wait_gone
 from tests.kit.waiting import wait_until
 
 GONE_S = 5.0
@@ -177,9 +177,10 @@ def interrupt_census(after_s: float) -> tuple[float, str]:
     """Run the demo on a terminal of its own and press Ctrl-C; how long it took to end, and what it had printed."""
     pid, terminal = os.forkpty()
     if not pid:
-        os.execv(sys.executable, [sys.executable, str(CENSUS)])
+        os.execv(sys.executable, [sys.executable, "-X", "faulthandler", str(CENSUS)])
     output = b""
     pressed: float | None = None
+    stuck = ""
     started = time.monotonic()
     try:
         while True:
@@ -187,7 +188,9 @@ def interrupt_census(after_s: float) -> tuple[float, str]:
             if pressed is None and now >= started + after_s:
                 os.write(terminal, b"\x03")
                 pressed = now
-            assert now < started + after_s + 20, f"it did not end: {output!r}"
+            if not stuck and now > started + after_s + 2 * GONE_S:
+                stuck = f"it does not end, nor do {[title(process) for process in below(pid)]}"
+                os.kill(pid, signal.SIGABRT)  # shows where every thread is
             wait_s = started + after_s - now if pressed is None else 1.0
             if select.select([terminal], [], [], max(0.0, wait_s))[0]:
                 try:
@@ -197,6 +200,7 @@ def interrupt_census(after_s: float) -> tuple[float, str]:
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
+    assert not stuck, f"{stuck}: {output.decode(errors='replace')}"
     assert pressed is not None, "it had ended before"
     return time.monotonic() - pressed, output.decode(errors="replace").replace("\r\n", "\n")
 
