@@ -49,7 +49,7 @@ RUN_NS: Final = 1_000_000
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
 
-SIGNAL_NS: Final = 5_000_000
+SIGNAL_NS: Final = 20_000_000
 """Results wait at most this long for a signal, unless an item takes longer; then the agent's poll finds them."""
 
 GROWTH: Final = 4
