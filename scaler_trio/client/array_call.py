@@ -22,7 +22,7 @@ from scaler_trio.client.progress import Progress
 from scaler_trio.client.ranges import Range
 from scaler_trio.client.session import Session
 from scaler_trio.errors import ScalerError
-from scaler_trio.serialization import Block, BlockWriter
+from scaler_trio.serialization import PLAIN, Block, BlockWriter
 
 AHEAD_BYTES: Final = 4 * limits.MIB
 """Rows that may wait in the client while more are pickled; with the scheduler's credit it keeps every worker busy."""
@@ -37,7 +37,6 @@ FILL_S: Final = 0.020
 OBJECT_ROWS: Final = 4
 """Rows in a block whose rows name objects; each is an order of magnitude more work than a block."""
 
-_PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
 _CANCELLED: Final = int(Outcome.CANCELLED)
 
 
@@ -276,7 +275,7 @@ def _load_plain(data: bytes, lengths: Sequence[int]) -> list[Any] | None:
     try:
         if count > 1 and data[:first] == data[-first:] and first * count == len(data) and data == data[:first] * count:
             value = loads(data[:first])
-            if type(value) in _PLAIN:  # the same immutable value everywhere, as of functions that return None
+            if type(value) in PLAIN:  # the same immutable value everywhere, as of functions that return None
                 return [value] * count
         ends = list(accumulate(lengths, initial=0))
         return [loads(data[start:end]) for start, end in pairwise(ends)]

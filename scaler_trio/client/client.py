@@ -3,7 +3,6 @@
 import itertools
 import operator
 import os
-import pickle
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from scaler_protocol import limits
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client.array_call import ArrayCall
 from scaler_trio.client.functions import FunctionCache
@@ -35,8 +33,6 @@ from scaler_trio.serialization import (
     function_name,
     write_object,
 )
-
-_PLAIN: Final = frozenset({int, float, str, bytes, bool, type(None)})
 
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
@@ -105,10 +101,6 @@ class Client:
         """
         self._session.check_usable()
         function = self._functions.get(fn, Style.CALL)
-        if not kwargs and _PLAIN.issuperset(map(type, args)):
-            payload = pickle.dumps((args, kwargs), 5)  # what dump_call would do, at a fifth of its cost
-            if len(payload) <= limits.INLINE_PAYLOAD_BYTES:
-                return self._submit(function, payload, (), self._options)
         dumped = dump_call(args, kwargs, self._sink)
         return self._submit(function, dumped.payload, dumped.objects, self._options)
 

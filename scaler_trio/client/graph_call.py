@@ -15,10 +15,10 @@ from scaler_trio.client.graph import Call, Plan
 from scaler_trio.client.outcomes import load_failure
 from scaler_trio.client.session import Session
 from scaler_trio.errors import DependencyFailed, GraphError, ScalerError
-from scaler_trio.serialization import CannotPickle, Input, Sink, Style, dump_call
+from scaler_trio.serialization import PLAIN, CannotPickle, Input, Sink, Style, dump_call
 
 _ONLY_INPUTS: Final = {Input}
-_PLAIN_OR_INPUT: Final = {int, float, str, bytes, bool, type(None), Input}
+_PLAIN_OR_INPUT: Final = PLAIN | {Input}
 
 
 class GraphCall:

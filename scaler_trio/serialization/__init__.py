@@ -9,12 +9,13 @@ from scaler_trio.serialization.errors import (
 )
 from scaler_trio.serialization.functions import Style, dump_function, function_name, load_function
 from scaler_trio.serialization.objects import load_object
-from scaler_trio.serialization.pickling import Dumped, write_object
+from scaler_trio.serialization.pickling import PLAIN, Dumped, write_object
 from scaler_trio.serialization.references import Input, ObjectReference, Sink, Source, Stored
 from scaler_trio.serialization.results import dump_error, dump_result, load_error, load_result
 from scaler_trio.serialization.rows import Block, BlockWriter, dump_call, dump_row, load_page, load_row
 
 __all__ = [
+    "PLAIN",
     "Block",
     "BlockWriter",
     "CannotPickle",

@@ -80,6 +80,10 @@ def dump_row(row: Any, style: Style, sink: Sink) -> Dumped:
 
 def dump_call(args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink) -> Dumped:
     """The arguments of one call, in style ``CALL``."""
+    if not kwargs and PLAIN.issuperset(map(type, args)):
+        payload = pickle.dumps((args, kwargs), PROTOCOL)  # the same bytes as below, at a fifth of the cost
+        if len(payload) <= INLINE_PAYLOAD_BYTES:
+            return Dumped(payload)
     return dump_row((args, kwargs), Style.CALL, sink)
 
 
