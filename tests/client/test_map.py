@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +18,7 @@ from scaler_trio.client.array_call import AHEAD_BYTES
 from scaler_trio.errors import TaskCancelled
 from scaler_trio.serialization import CannotPickle, RemoteTraceback
 from tests.client.fake_scheduler import TOKEN, FakeScheduler
+from tests.kit.waiting import wait_until
 
 
 class Uncopyable:
@@ -209,11 +210,9 @@ def test_only_so_much_is_pickled_ahead_of_what_was_sent() -> None:
         thread = threading.Thread(target=lambda: results.extend(client.map(len, rows())))
         thread.start()
         scheduler.wait_for(lambda: bool(scheduler.of(m.Backlog)), "a backlog is announced")
-        # Wait until the producer stands still.
-        before = -1
-        while before != read:
-            before = read
-            time.sleep(0.2)
+        wait_until(
+            lambda: sys._current_frames()[thread.ident or 0].f_code.co_name == "wait", "the producer to stand still"
+        )
         assert read * 50_000 < AHEAD_BYTES + 4 * (1 << 20)
         scheduler.resume()
         thread.join(20)

@@ -12,7 +12,8 @@ import pytest
 
 from scaler_trio import Client, ConnectionFailed, SchedulerClusterCombo
 from scaler_trio.cluster import launch
-from tests.kit.services import wait_until
+from tests.kit.processes import SCHEDULER, alive, below
+from tests.kit.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ _others: set[psutil.Process] = set()
 
 def children() -> list[psutil.Process]:
     new = [child for child in psutil.Process().children() if child not in _others]
-    return [child for child in new if child.status() != psutil.STATUS_ZOMBIE]
+    return alive(new)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +116,9 @@ def test_it_accepts_clients_when_it_returns_and_is_gone_when_shutdown_returns() 
 def test_a_cluster_whose_scheduler_dies_stops_as_a_whole_and_says_why(capfd: pytest.CaptureFixture[str]) -> None:
     cluster = SchedulerClusterCombo(n_workers=1)
     (launcher,) = children()
-    (scheduler,) = wait_until(
-        lambda: [child for child in launcher.children() if child.cmdline()[0] == "scaler_scheduler"], launcher.children
-    )
+    (scheduler,) = wait_until(lambda: below(launcher.pid, SCHEDULER), "its scheduler")
     scheduler.kill()
-    wait_until(lambda: not children(), children, 10)
+    wait_until(lambda: not children(), "its processes to end")
     assert "the scheduler ended by signal 9 (SIGKILL); everything is stopped" in capfd.readouterr().err
     cluster.shutdown()
 

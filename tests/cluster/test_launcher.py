@@ -14,7 +14,8 @@ import pytest
 
 from scaler_trio.cluster.launcher import Launcher
 from scaler_trio.cluster.services import Service, configure_logging
-from tests.kit.services import wait_until
+from tests.kit.processes import alive, title
+from tests.kit.waiting import wait_until
 
 
 class Running:
@@ -42,13 +43,13 @@ class Running:
         self.code: int | None = None
 
     def services(self) -> list[psutil.Process]:
-        return [child for child in self.process.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return alive(self.process.children())
 
     def lines(self, text: str) -> int:
         return self.log.read_text().count(text) if self.log.exists() else 0
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        wait_until(condition, lambda: self.log.read_text() if self.log.exists() else "it has printed nothing", 10)
+        wait_until(condition, lambda: self.log.read_text() if self.log.exists() else "it has printed nothing")
 
     def end(self) -> int:
         """By closing the pipe that it watches."""
@@ -117,7 +118,7 @@ def test_services_run_until_the_watched_pipe_ends(launch: Callable[..., Running]
     running = launch(service(patient), service(patient))
     running.wait_for(lambda: running.lines("patient") == 2)
     services = running.services()
-    assert [process.cmdline()[0] for process in services] == ["test_patient", "test_patient"]
+    assert [title(process) for process in services] == ["test_patient", "test_patient"]
     started = time.monotonic()
     assert running.end() == 0
     assert time.monotonic() - started < 1.0

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from scaler_trio import Client, SchedulerClusterCombo
+from tests.kit.processes import title
 
 MEGABYTE = 1_000_000
 ITEM_BYTES = 100
@@ -41,9 +42,7 @@ class Watch:
                 self.peaks[process] = max(self.peaks[process], grown)
 
     def grown_megabytes(self) -> dict[str, float]:
-        titles = {
-            process: f"{process.cmdline()[0]} {process.pid}" for process in self._processes if process != self._own
-        }
+        titles = {process: f"{title(process)} {process.pid}" for process in self._processes if process != self._own}
         titles[self._own] = "client"
         return {titles[process]: round(peak / MEGABYTE, 1) for process, peak in self.peaks.items()}
 

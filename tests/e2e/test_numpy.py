@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from scaler_trio import Client, ObjectLost
-from tests.kit.services import wait_until
+from tests.kit.processes import OBJECTS, below
+from tests.kit.waiting import wait_until
 
 TEN_MILLION = 10_000_000
 """80 MB of float64."""
@@ -41,7 +41,7 @@ def combine(first: Any, second: Any, *, scale: Any) -> Any:
 
 def memory_files_bytes() -> int:
     """Bytes in memory files of the object storage server of this session's cluster."""
-    servers = [p for p in psutil.Process().children(recursive=True) if "object_storage" in p.cmdline()[0]]
+    servers = below(os.getpid(), OBJECTS)
     files = [file for server in servers for file in Path(f"/proc/{server.pid}/fd").iterdir()]
     return sum(os.stat(file).st_blocks * 512 for file in files if "memfd:" in os.readlink(file))
 
@@ -108,7 +108,7 @@ def test_a_reference_that_was_cleared_is_soon_an_error_which_says_so(client: Cli
     reference = client.send_object(np.ones(1_000_000))
     assert client.submit(total, reference).result() == 1_000_000
     client.clear()
-    error = wait_until(lambda: client.submit(total, reference).exception(timeout=10), lambda: "it is still there", 10)
+    error = wait_until(lambda: client.submit(total, reference).exception(timeout=10), "it to be gone")
     assert type(error) is ObjectLost
     assert "is not, or no longer, in the object storage" in str(error)
 

@@ -10,19 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from scaler_trio import AuthenticationFailed, Client
-from tests.kit.services import Command, free_ports, three_services, wait_until
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
-
-def titled(command: Command, title: str) -> list[psutil.Process]:
-    return [process for process in command.family() if process.cmdline() and process.cmdline()[0] == title]
+from tests.kit.processes import WORKER, alive, below
+from tests.kit.services import START_S, Command, free_ports, three_services
+from tests.kit.waiting import wait_until
 
 
 def test_three_services_without_any_token_flag_serve_a_client_of_the_same_user() -> None:
@@ -100,13 +93,16 @@ def test_a_manager_that_waits_ends_when_it_is_told_to() -> None:
 def test_a_killed_worker_is_replaced_and_its_work_is_done() -> None:
     with three_services(workers=2) as (_, scheduler, manager), Client(scheduler.address) as client:
         assert client.submit(abs, -1).result(timeout=20) == 1
-        before = wait_until(lambda: len(found := titled(manager, "scaler_worker")) == 2 and found, manager.shown)
+        before = wait_until(
+            lambda: len(found := below(manager.process.pid, WORKER)) == 2 and found, manager.shown, timeout_s=START_S
+        )
         future = client.submit(time.sleep, 0.5)
         for worker in before:
             worker.kill()
         after = wait_until(
-            lambda: len(new := [p for p in titled(manager, "scaler_worker") if p not in before]) == 2 and new,
+            lambda: len(new := [p for p in below(manager.process.pid, WORKER) if p not in before]) == 2 and new,
             manager.shown,
+            timeout_s=START_S,
         )
         assert future.result(timeout=20) is None
         assert client.map(abs, range(-100, 0)) == list(range(100, 0, -1))
@@ -121,7 +117,7 @@ def test_a_killed_manager_takes_its_workers_along() -> None:
         family = manager.family()
         manager.process.kill()
         manager.wait()
-        wait_until(lambda: not alive(family), lambda: alive(family), 5)
+        wait_until(lambda: not alive(family), "its family to end", timeout_s=5)
 
 
 def test_a_scheduler_that_was_killed_leaves_tokens_that_its_successor_sweeps() -> None:

@@ -8,10 +8,12 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from scaler_trio import Client, ClientClosed, SchedulerClusterCombo
+from tests.kit.waiting import wait_until
 
 
 def square(value: int) -> int:
@@ -56,12 +58,18 @@ def test_threads_of_one_client_do_not_disturb_each_other(client: Client) -> None
         assert all(threads.map(work, range(12)))
 
 
-def test_a_long_map_does_not_keep_another_client_waiting(cluster: SchedulerClusterCombo) -> None:
+def appear_and_sleep(path: Path) -> None:
+    path.touch()
+    time.sleep(0.02)
+
+
+def test_a_long_map_does_not_keep_another_client_waiting(cluster: SchedulerClusterCombo, tmp_path: Path) -> None:
+    started_path = tmp_path / "started"
     with Client(cluster.get_address()) as busy, Client(cluster.get_address()) as other:
-        mapping = threading.Thread(target=busy.map, args=(time.sleep, [0.02] * 120))
+        mapping = threading.Thread(target=busy.map, args=(appear_and_sleep, [started_path] * 120))
         mapping.start()
         try:
-            time.sleep(0.2)
+            wait_until(started_path.exists, "the map to run")
             started = time.monotonic()
             assert other.submit(square, 3).result(timeout=10) == 9
             waited_s = time.monotonic() - started

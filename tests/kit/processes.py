@@ -43,9 +43,14 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those of them that still run."""
+    return [process for process in processes if is_alive(process)]
+
+
 def wait_gone(processes: list[psutil.Process], *, timeout_s: float = 5.0) -> None:
     """Until none of them is left."""
-    wait_until(lambda: not [p for p in processes if is_alive(p)], f"{processes} to end", timeout_s=timeout_s)
+    wait_until(lambda: not alive(processes), f"{processes} to end", timeout_s=timeout_s)
 
 
 def private_bytes(process: psutil.Process) -> int:

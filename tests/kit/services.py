@@ -9,19 +9,17 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
+
+from tests.kit.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 START_S = 20.0
 STOP_S = 10.0
-
-_Found = TypeVar("_Found")
 
 
 class Command:
@@ -43,7 +41,7 @@ class Command:
 
     def wait_for(self, pattern: str, timeout_s: float = START_S) -> re.Match[str]:
         """The first line of its output that matches."""
-        return wait_until(lambda: self._search(pattern), lambda: f"{pattern!r} in {self.shown()}", timeout_s)
+        return wait_until(lambda: self._search(pattern), lambda: f"{pattern!r} in {self.shown()}", timeout_s=timeout_s)
 
     @property
     def address(self) -> str:
@@ -92,17 +90,6 @@ class Command:
         if found is None and self.process.poll() is not None:
             raise AssertionError(f"it ended with {self.process.returncode}; {self.shown()}")
         return found
-
-
-def wait_until(
-    condition: Callable[[], _Found | None], describe: Callable[[], object], timeout_s: float = START_S
-) -> _Found:
-    """What ``condition`` gives once it is true; ``describe`` is shown otherwise."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {describe()}"
-        time.sleep(0.02)
-    return found
 
 
 def free_ports(count: int) -> list[int]:

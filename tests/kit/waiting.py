@@ -13,15 +13,19 @@ T = TypeVar("T")
 POLL_S = 0.01
 
 
-def wait_until(probe: Callable[[], T], what: str, *, timeout_s: float = 10.0, every_s: float = POLL_S) -> T:
-    """The first true answer of `probe`.
+def wait_until(
+    probe: Callable[[], T], what: str | Callable[[], object], *, timeout_s: float = 10.0, every_s: float = POLL_S
+) -> T:
+    """The first true answer of `probe`; `what` says what is waited for, or gives what the failure should show.
 
     Raises:
         AssertionError: there was none in time; the text has the last one.
     """
     deadline = time.monotonic() + timeout_s
     while not (seen := probe()):
-        assert time.monotonic() < deadline, f"after {timeout_s:g} s still not: {what}; last seen: {seen!r}"
+        if time.monotonic() > deadline:
+            wanted = what if isinstance(what, str) else what()
+            raise AssertionError(f"after {timeout_s:g} s still not: {wanted}; last seen: {seen!r}")
         time.sleep(every_s)
     return seen
 

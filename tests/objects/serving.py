@@ -74,14 +74,6 @@ def running_server(**settings: object) -> Iterator[Server]:
                     process.kill()
 
 
-def wait_until(what: str, condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Poll until the condition holds; fail with its last value."""
-    deadline = time.monotonic() + timeout_s
-    while not (last := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain until {what}; last: {last!r}"
-        time.sleep(0.01)
-
-
 class Scheduler:
     """The scheduler's connection: adopts, deletes, and hears how full the server is."""
 

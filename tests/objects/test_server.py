@@ -21,7 +21,8 @@ from scaler_protocol import messages as m
 from scaler_protocol.ids import SessionId, object_id
 from scaler_trio.objects import ObjectMissing, ObjectStoreError, ObjectStoreFull
 from scaler_trio.objects.access import ObjectAccess
-from tests.objects.serving import MIB, ROOT, TOKEN, Scheduler, Server, running_server, wait_until
+from tests.kit.waiting import wait_until
+from tests.objects.serving import MIB, ROOT, TOKEN, Scheduler, Server, running_server
 
 BOTH = pytest.mark.parametrize("shared_memory", [True, False], ids=["shared memory", "TCP"])
 
@@ -422,7 +423,7 @@ def test_stopping_and_killing_the_server_leaves_no_file_behind(tmp_path: Path, m
         for _ in range(3):
             access.write([bytes(2 * MIB)], 2 * MIB)
         access.close()
-        wait_until("something was spilled", lambda: list(tmp_path.glob("spill-*/*")))
+        wait_until(lambda: list(tmp_path.glob("spill-*/*")), "something to be spilled")
         server.kill()
     assert left()
     with running_server(**settings) as server:

@@ -18,6 +18,7 @@ import trio
 
 from scaler_protocol import messages as m
 from scaler_trio.worker.template_handle import TemplateHandle
+from tests.kit.processes import alive, title
 from tests.worker.fake_scheduler import TOKEN, FakeScheduler, fake_scheduler, settings
 
 PROGRAM = """
@@ -56,8 +57,8 @@ async def wait_for_count(pid: int, count: int) -> list[psutil.Process]:
 
 async def wait_until_gone(processes: list[psutil.Process]) -> None:
     deadline = trio.current_time() + 5
-    while alive := [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
-        assert trio.current_time() < deadline, f"still there: {alive}"
+    while left := alive(processes):
+        assert trio.current_time() < deadline, f"still there: {left}"
         await trio.sleep(0.01)
 
 
@@ -82,7 +83,7 @@ async def test_every_process_shows_its_role() -> None:
         titles: list[str] = []
         while time.monotonic() < deadline and titles.count("scaler_processor") < 2:
             found = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            titles = sorted("".join(p.cmdline()).strip("\0 ") for p in found)
+            titles = sorted(title(process) for process in found)
             await trio.sleep(0.01)
         assert titles == ["scaler_processor", "scaler_processor", "scaler_template", "scaler_worker"]
 
