@@ -37,6 +37,10 @@ FILL_S: Final = 0.020
 OBJECT_ROWS: Final = 4
 """Rows in a block whose rows name objects; each is an order of magnitude more work than a block."""
 
+SOON_SLICES: Final = 8
+SOON_BYTES: Final = 64 * 1024
+"""Slices that wake the thread of the call; fewer and smaller ones wait for more, or for the end."""
+
 _CANCELLED: Final = int(Outcome.CANCELLED)
 
 
@@ -71,7 +75,8 @@ class ArrayCall:
             self._session.release([object_ for _, objects in message.objects for object_ in objects])
             return
         self._slices.append((message, pieces))
-        self._event.set()
+        if message.failed or len(message.data) >= SOON_BYTES or len(self._slices) >= SOON_SLICES:
+            self._event.set()
 
     def progress(self, unsent_bytes: int) -> None:
         """So much waits in the client."""

@@ -3,6 +3,7 @@
 It owns the link; the state is the core's, which ``LinkOwner`` guards. Nothing of the user's runs here.
 """
 
+import math
 import os
 import platform
 import secrets
@@ -46,7 +47,7 @@ class LinkOwner(Protocol):
     def connected(self, link: Link, epoch: int) -> None: ...
     def received(self, messages: Sequence[Message]) -> None: ...
     def tick(self) -> None: ...
-    def next_deadline(self) -> float | None: ...
+    def arm(self) -> None: ...
     def disconnected(self, reason: str) -> None: ...
     def stopping(self) -> None: ...
     def failed(self, error: ScalerError) -> None: ...
@@ -63,8 +64,8 @@ class LinkThread:
         self._token: trio.lowlevel.TrioToken | None = None
         self._scope: trio.CancelScope | None = None
         self._stopping = False
-        self._timer = trio.Event()
-        self._timer_at: float | None = None  # what the ticker waits for
+        self.ticks_at = math.inf  # on the owner's clock
+        self._timer = trio.CancelScope()  # ends at that time
 
     def run(self) -> None:
         """Connect and serve until ``stop``, or until the scheduler stays away too long."""
@@ -84,16 +85,13 @@ class LinkThread:
         self._soon(self._owner.tick)
 
     def rearm(self) -> None:
-        """The deadline may be nearer now; any thread."""
-        self._soon(self._set_timer)
+        """The deadline may be nearer than ``ticks_at`` now; any thread."""
+        self._soon(self._owner.arm)
 
-    def set_timer(self, deadline: float) -> None:
+    def set_timer(self, deadline: float | None) -> None:
         """The deadline is this now; only within the loop."""
-        if self._timer_at is None or deadline < self._timer_at:
-            self._timer.set()
-
-    def _set_timer(self) -> None:
-        self._timer.set()
+        self.ticks_at = math.inf if deadline is None else deadline
+        self._timer.deadline = trio.current_time() + self.ticks_at - time.monotonic()
 
     def _cancel(self) -> None:
         self._owner.stopping()
@@ -215,15 +213,10 @@ class LinkThread:
     async def _keep_time(self) -> None:
         """Call ``tick`` at the core's deadlines."""
         while True:
-            self._timer = trio.Event()
-            self._timer_at = deadline = self._owner.next_deadline()
-            if deadline is None:
-                await self._timer.wait()
-                continue
-            with trio.move_on_after(max(0.0, deadline - time.monotonic())) as scope:
-                await self._timer.wait()
-            if scope.cancelled_caught:
-                self._owner.tick()
+            with trio.CancelScope() as self._timer:
+                self._owner.arm()
+                await trio.sleep_forever()
+            self._owner.tick()
 
 
 def client_name() -> str:

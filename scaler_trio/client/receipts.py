@@ -9,8 +9,9 @@ from scaler_protocol.messages import AckResults
 ACK_MESSAGES: Final = 64
 """Results are acknowledged at the latest after so many messages."""
 
-ACK_S: Final = 0.020
-"""… and after this long: the scheduler and the workers keep them until then."""
+ACK_S: Final = 0.100
+"""… and after this long, or after half of it if something else happens then: a wake-up for it alone is not worth it.
+The scheduler and the workers keep results until then."""
 
 
 @define
@@ -42,7 +43,7 @@ class Receipts:
 
     def is_due(self, now: float) -> bool:
         """Whether to acknowledge now."""
-        return self.due_at is not None and (self.pending >= ACK_MESSAGES or now >= self.due_at)
+        return self.due_at is not None and (self.pending >= ACK_MESSAGES or now >= self.due_at - ACK_S / 2)
 
     def acknowledge(self) -> AckResults:
         """The acknowledgement of everything so far."""

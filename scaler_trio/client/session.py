@@ -78,6 +78,7 @@ class Session:
         self._target = Target(address, find_token, identity, client_name(), timeout_s, reconnect_timeout_s)
         self._lock = threading.Lock()
         self._core = ClientCore()
+        self._deadline: float | None = None  # the core's, when last asked
         self._link: Link | None = None
         self._loop = LinkThread(self, self._target)
         self._thread = threading.Thread(target=self._run, name=f"scaler client of {address}", daemon=True)
@@ -148,11 +149,12 @@ class Session:
                 effects += self._core.handle(event, now)
             later = self._send(effects) if effects else effects
             deadline = self._core.next_deadline()
-        if deadline is not None:
-            if threading.current_thread() is self._thread:
-                self._loop.set_timer(deadline)
-            elif self._loop._timer_at is None or deadline < self._loop._timer_at:
-                self._loop.rearm()
+            if deadline is not self._deadline:
+                self._deadline = deadline
+                if threading.current_thread() is self._thread:
+                    self._loop.set_timer(deadline)
+                elif deadline is not None and deadline < self._loop.ticks_at:
+                    self._loop.rearm()
         if self._unwanted and self._core.is_idle:
             self._loop.stop()
         for effect in later:
@@ -245,9 +247,10 @@ class Session:
         self._wake_asked = False  # before the batch is taken: who comes later asks again
         self.handle(ev.Tick(self._outbox_bytes()))
 
-    def next_deadline(self) -> float | None:
+    def arm(self) -> None:
         with self._lock:
-            return self._core.next_deadline()
+            self._deadline = self._core.next_deadline()
+            self._loop.set_timer(self._deadline)
 
     def disconnected(self, reason: str) -> None:
         self._link = None

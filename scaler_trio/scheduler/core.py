@@ -15,6 +15,7 @@ worker that want work, and once a second with the number of clients.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from attrs import frozen
 
@@ -43,6 +44,9 @@ from scaler_trio.scheduler.task_results import TaskResults
 from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.scheduler.unrunnable import Unrunnable
 from scaler_trio.scheduler.workers import Workers
+
+SETTLED_ROWS = 64
+"""Settled attempts that a worker is told of although there is nothing else to tell it."""
 
 DECAY_S = 1.0
 """How often what clients have used is let fade."""
@@ -136,12 +140,17 @@ class SchedulerCore:
             elif type(peer) is Worker:
                 self.workers.expire(peer)
         self.recovery.expire()
+        unsettled = self.state.unsettled
+        for worker in list(takewhile(lambda worker: unsettled[worker] <= now, unsettled)):
+            self._settle(worker)
         return self._finish_step()
 
     def next_deadline(self) -> float | None:
         """When ``on_deadline`` should be called next; None = only after another event."""
+        unsettled = self.state.unsettled
         times = (
             self.state.next_departure(),
+            unsettled[next(iter(unsettled))] if unsettled else None,
             self.recovery.next_deadline(),
             self.unrunnable.due_at(),
             self.recall.due_at or None,
@@ -203,6 +212,11 @@ class SchedulerCore:
         for worker in state.assigned:
             self._flush_worker(worker)
         state.assigned.clear()
+        if state.unsettled:
+            for session in list(state.effects.sends):
+                told = state.workers.get(session)
+                if told in state.unsettled:
+                    self._settle(told)
         if state.fleet.overloaded:
             self.recall.recall()  # after the assignments that it may be about
         else:
@@ -218,6 +232,7 @@ class SchedulerCore:
         if not worker.ready:  # it learns of all that from the held-sets when it comes back
             for rows in (worker.cancels, worker.forgets, worker.settled):
                 rows.clear()
+            state.unsettled.pop(worker, None)
             return
         if worker.cancels:
             cancels, worker.cancels = worker.cancels, []
@@ -230,9 +245,15 @@ class SchedulerCore:
         if worker.assignments:
             self.feeding.flush_assignments(worker)
         if worker.settled:
-            settled, worker.settled = worker.settled, []
-            for at in range(0, len(settled), BATCH_ROWS):
-                state.effects.send(session, m.Settled(tuple(settled[at : at + BATCH_ROWS])))
+            state.unsettled.setdefault(worker, state.now + state.tuning.settle_s)
+            if len(worker.settled) >= SETTLED_ROWS:
+                self._settle(worker)
+
+    def _settle(self, worker: Worker) -> None:
+        del self.state.unsettled[worker]
+        settled, worker.settled = worker.settled, []
+        for at in range(0, len(settled), BATCH_ROWS):
+            self.state.effects.send(worker.session, m.Settled(tuple(settled[at : at + BATCH_ROWS])))
 
     def _grant(self, client: Client) -> None:
         tuning = self.state.tuning

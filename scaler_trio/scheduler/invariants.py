@@ -95,7 +95,9 @@ def _worker(state: SchedulerState, worker: Worker) -> Iterator[str]:
     for number, attempt in worker.attempts.items():
         if not attempt.open or state.attempts.get(number) is not attempt:
             yield f"{where}: attempt {number} is listed without open rows, or is not in the table"
-    for rows in (worker.assignments, worker.cancels, worker.settled, worker.forgets):
+    if bool(worker.settled) != (worker in state.unsettled):
+        yield f"{where}: attempts {worker.settled} to hear of, due at {state.unsettled.get(worker)}"
+    for rows in (worker.assignments, worker.cancels, worker.forgets):
         if rows:
             yield f"{where}: rows left over after a step: {rows}"
     for function in worker.functions:

@@ -245,7 +245,7 @@ class Worker:
     assignment_bytes: int = 0
     assignment_demands: dict[Demand, int] = field(factory=dict)  # their options, in order
     cancels: list[tuple[int, int, int]] = field(factory=list)  # rows of this step
-    settled: list[int] = field(factory=list)  # attempts of this step that it may forget
+    settled: list[int] = field(factory=list)  # attempts that it may forget
     forgets: list[int] = field(factory=list)  # functions of this step that it may forget
     departure: int = 0  # the number of its departure, while it is gone
     requeued: bool = False  # its grace is over and its open rows were given to others

@@ -39,6 +39,8 @@ class SchedulerState:
     touched: dict[Client, None] = field(factory=dict)  # clients with result rows or credit to flush after this step
     assigned: dict[Worker, None] = field(factory=dict)  # workers with rows to flush after this step
 
+    unsettled: dict[Worker, float] = field(factory=dict)  # those with settled attempts to hear of, and by when
+
     def __attrs_post_init__(self) -> None:
         # Unique over epochs as well: a worker may report an attempt of the scheduler before this one.
         self.next_attempt = (self.epoch & 0x7FFFFFFF) << 32

@@ -9,14 +9,14 @@ from scaler_protocol.limits import MIB
 class Tuning:
     """Times in seconds, sizes in bytes."""
 
-    slice_s: float = 0.020
-    """Work in one slice: 50 messages a second and worker, and results at most this late."""
+    slice_s: float = 0.150
+    """Work in one slice, and so ten messages a second and worker: on busy cores each costs a millisecond."""
 
-    least_slice_s: float = 0.001
+    least_slice_s: float = 0.150
     """A slice is not cut finer than this, however near the end: below it the message costs more than the imbalance."""
 
-    feed_s: float = 0.050
-    """Work that a worker is given ahead: several network round trips, and little to take back."""
+    feed_s: float = 0.300
+    """Work that a worker is given ahead: twice as long as it takes to hear of it again; it can be taken back."""
 
     prior_s: float = 1.0
     """An unknown function's duration: long, so that nothing is given ahead until it is known."""
@@ -32,6 +32,9 @@ class Tuning:
 
     recall_pause_s: float = 1.0
     """A worker that had nothing to give back is asked again after 10 ms, then 20, … at the latest after this long."""
+
+    settle_s: float = 0.500
+    """How long a worker may be left to keep settled results until there is something else to tell it."""
 
     reconnect_grace_s: float = 0.5
     """How long a lost worker may come back before its work goes to others."""

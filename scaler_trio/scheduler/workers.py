@@ -37,6 +37,7 @@ class Workers:
         state.fleet.leave(worker)
         for rows in (worker.assignments, worker.cancels, worker.settled, worker.forgets):
             rows.clear()
+        state.unsettled.pop(worker, None)
         worker.assignment_demands.clear()
         worker.assignment_bytes = 0
         worker.recalls = worker.recalled = 0

@@ -1,5 +1,6 @@
 """The agent: a Trio shell around WorkerCore, with one template, some processors, and a connection to the scheduler."""
 
+import math
 import os
 import signal
 from collections import deque
@@ -24,8 +25,12 @@ from scaler_trio.worker.settings import WorkerSettings
 from scaler_trio.worker.status import StatusMeter
 from scaler_trio.worker.template_handle import TemplateHandle
 
-POLL_S: Final = 0.020
-"""How often busy processors are looked at unasked: how old a result may get while user code holds the GIL."""
+POLL_S: Final = 0.200
+"""A busy processor that was not heard of for so long is looked at unasked: a result waits at most this long for an item
+that takes longer than expected. Longer than what processors take between signals, which makes it a rare event."""
+
+RETRY_S: Final = 0.020
+"""Until the next try when a page was locked, or when results have to wait for the scheduler to read."""
 
 OUTBOX_BYTES: Final = 4 * MIB
 """Results that the scheduler has not read; beyond it the rings fill, then processors wait. Half of a link's limit."""
@@ -51,8 +56,7 @@ class Agent:
         self._resend: deque[Any] = deque()
         self._more_to_resend = trio.Event()
         self._untruncated: dict[int, int] = {}  # slot to item: recalls that found the page locked
-        self._alarm: trio.Event | None = None  # set while the time keeper has nothing to do
-        self._alarm_at: float | None = None
+        self._alarm = trio.CancelScope()  # its deadline is when the time keeper looks around
         self._nursery: trio.Nursery | None = None
         self._failure: WorkerFailed | None = None
         self._is_leaving = False
@@ -117,8 +121,7 @@ class Agent:
                     self._perform(effect, queue)
         finally:
             self._flush()
-        if self._alarm is not None and (self.core.running or self.core.next_deadline() != self._alarm_at):
-            self._alarm.set()
+        self._alarm.deadline = self._due_at()
 
     def _perform(self, effect: Any, queue: deque[e.Event]) -> None:
         kind = type(effect)
@@ -157,7 +160,11 @@ class Agent:
             return
         self._untruncated.pop(slot, None)
         queue.appendleft(e.Truncated(slot, limit))
-        queue.appendleft(processor.look())
+        queue.appendleft(self._look(processor))
+
+    def _look(self, processor: ProcessorHandle) -> e.Progress:
+        processor.looked_at = trio.current_time()
+        return processor.look()
 
     def _signal(self, processor: ProcessorHandle, which: signal.Signals) -> None:
         assert self._template is not None
@@ -272,7 +279,7 @@ class Agent:
                 self._configure(processor)
                 self.apply(e.SlotReady(processor.slot))
             if self._may_look:
-                self.apply(processor.look())
+                self.apply(self._look(processor))
 
     @property
     def _may_look(self) -> bool:
@@ -325,16 +332,23 @@ class Agent:
 
     async def _keep_time(self) -> None:
         while True:
-            if not self.core.running and not self._untruncated:
-                self._alarm = trio.Event()
-                self._alarm_at = self.core.next_deadline()
-                with trio.CancelScope() as scope:
-                    if self._alarm_at is not None:
-                        scope.deadline = self._alarm_at
-                    await self._alarm.wait()
-                self._alarm = None
-            await trio.sleep(POLL_S)
+            with trio.CancelScope(deadline=self._due_at()) as self._alarm:
+                await trio.sleep_forever()
             self._look_around()
+
+    def _due_at(self) -> float:
+        """When to look around next, if nothing happens before."""
+        now = trio.current_time()
+        at = self.core.next_deadline()
+        due_at = math.inf if at is None else at
+        if self._untruncated:
+            due_at = min(due_at, now + RETRY_S)
+        if self.core.running:
+            slots = self.core.slots
+            busy = [p.looked_at for p in self.processors.values() if slots[p.slot].limit > slots[p.slot].done]
+            poll_at = min(busy, default=math.inf) + POLL_S
+            due_at = min(due_at, poll_at if self._may_look else max(poll_at, now + RETRY_S))
+        return due_at
 
     def _look_around(self) -> None:
         for slot, item in list(self._untruncated.items()):
@@ -344,7 +358,7 @@ class Agent:
         deadline = self.core.next_deadline()
         is_due = deadline is not None and deadline <= trio.current_time()
         if self._may_look or is_due:
-            self.apply(*[p.look() for p in self.processors.values() if p.is_ready])
+            self.apply(*[self._look(p) for p in self.processors.values() if p.is_ready])
         if is_due:
             self.apply(e.Tick())
 

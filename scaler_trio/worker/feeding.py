@@ -129,9 +129,9 @@ def _effect(core: "WorkerCore", slot: Slot, parts: list[Fed]) -> e.Feed:
     if tasks:
         ready.append(tuple(tasks))
     forget, slot.forget = tuple(slot.forget), []
-    # Half of what is not claimed is the moment to feed again; with nothing queued there is nothing to be woken for.
-    unclaimed = slot.limit - slot.claimed
-    wake_at = slot.limit - unclaimed // 2 if core.queue else None
+    # With nothing queued there is nothing to be woken for.
+    last_ns = max(1, parts[-1].row_ns)
+    wake_at = slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if core.queue else None
     return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from scaler_trio.serialization import load_page
 from scaler_trio.worker import channel
@@ -13,6 +13,10 @@ Task = tuple[int, bytes, tuple[bytes, ...]]
 
 class PageBatch:
     """Rows of an array, loaded page by page as they are claimed."""
+
+    report_ns: Final = 150_000_000
+    """Results wait at most about this long for a signal. Each signal wakes agent, scheduler and client, which on busy
+    cores costs milliseconds."""
 
     def __init__(self, first: int, pages: channel.Pages) -> None:
         self.first = first  # item number of the first row
@@ -57,6 +61,9 @@ class PageBatch:
 
 class TaskBatch:
     """Single tasks: (function key, payload, payloads of inputs)."""
+
+    report_ns: Final = 20_000_000
+    """As for rows of an array; but something else may wait for each of these."""
 
     def __init__(self, first: int, tasks: Sequence[Task]) -> None:
         self.first = first

@@ -11,7 +11,7 @@ import trio
 from scaler_protocol import Buffer
 from scaler_protocol.limits import MIB
 from scaler_trio.worker import channel
-from scaler_trio.worker.control_page import CANCEL, DONE, GENERATION, STUCK, TAKEN_ITEMS, ControlPage
+from scaler_trio.worker.control_page import CANCEL, GENERATION, STUCK, TAKEN_ITEMS, ControlPage
 from scaler_trio.worker.events import Feed, Progress
 from scaler_trio.worker.output import Forwarder, Output
 from scaler_trio.worker.template_handle import TemplateHandle
@@ -31,6 +31,7 @@ class ProcessorHandle:
         self.slot = slot
         self.pid = 0
         self.is_ready = False
+        self.looked_at = 0.0  # by the agent, on its clock
         self.scope = trio.CancelScope()  # of the tasks that serve it
         self.page = ControlPage.create()
         self.socket, self._its_socket = socket.socketpair()
@@ -73,11 +74,6 @@ class ProcessorHandle:
         # What finished between the two reads stays for the next look: the core counts by what was taken.
         running = sight.running if sight.running == page.cells[TAKEN_ITEMS] else None
         return Progress(self.slot, taken, sight.claimed, running, sight.running_ns * 1e-9)
-
-    @property
-    def has_news(self) -> bool:
-        """Whether results wait in the ring."""
-        return self.page.cells[DONE] != self.page.cells[TAKEN_ITEMS]
 
     def feed(self, effect: Feed) -> None:
         """Hand over functions and items."""

@@ -49,9 +49,6 @@ RUN_NS: Final = 1_000_000
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
 
-SIGNAL_NS: Final = 20_000_000
-"""Results wait at most this long for a signal, unless an item takes longer; then the agent's poll finds them."""
-
 GROWTH: Final = 4
 """A run holds at most this many times the items of the last one of its function: one sample is no prediction."""
 
@@ -121,7 +118,9 @@ class ProcessorLoop:
         self._written = 0  # payload bytes written in all
         self._stop = DATA_BYTES  # a payload that ends beyond it takes the slow way: wrap, signal, wait for room
         self._busy_ns = 0  # the clock of ``ends``
+        self._report_ns = 0  # between signals, by what runs
         self._signal_ns = 0  # when the agent should hear of results, on the monotonic clock
+        self._reported = 0  # items done at the last signal
         self._woken_at = NONE  # the last ``WAKE_AT`` that was answered
         self._interrupted = NONE  # the item that has been interrupted, once
 
@@ -134,6 +133,10 @@ class ProcessorLoop:
                 continue
             first = batch.first + batch.at
             started_ns = time.monotonic_ns()
+            self._report_ns = batch.report_ns
+            self._signal_ns = min(self._signal_ns, started_ns + batch.report_ns)
+            if first > self._reported and not 0 < self._expected_ns(batch) < batch.report_ns:
+                self._signal()  # what is done should not wait for what takes long, or nobody knows how long
             ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
             batch.at += ran
             if batch.at == batch.count:
@@ -203,6 +206,11 @@ class ProcessorLoop:
                 break
             count += 1
         return max(1, count)
+
+    def _expected_ns(self, batch: Batch) -> int:
+        """Of the next item; 0 = unknown."""
+        pace = self._paces.get(batch.key if isinstance(batch, PageBatch) else batch.tasks[batch.at][0])
+        return pace.expected_ns if pace is not None else 0
 
     def _learn(self, batch: Batch, first: int, ran: int) -> None:
         ends, paces = self._page.ends, self._paces
@@ -331,7 +339,8 @@ class ProcessorLoop:
     # --------------------------------------------------------------------------------------------------- the agent
 
     def _signal(self) -> None:
-        self._signal_ns = time.monotonic_ns() + SIGNAL_NS
+        self._signal_ns = time.monotonic_ns() + self._report_ns
+        self._reported = self._page.cells[DONE]
         try:
             self._socket.send(channel.SIGNAL, socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -4,9 +4,12 @@ from typing import Final
 
 from scaler_protocol.limits import MIB
 
-FEED_NS: Final = 20_000_000
-"""Predicted work that a processor is given ahead. It is fed again at half of it: a hundred times a second costs a fifth
-of what two hundred and more did, and taking it back costs the same however much it is."""
+FEED_NS: Final = 300_000_000
+"""Predicted work that a processor is given ahead: twice as long as it takes to hear of it again, so that it need not
+ask for more. Taking it back costs the same however much it is."""
+
+WAKE_NS: Final = 50_000_000
+"""Predicted work left at which a processor asks for more after all, unless half of what it has is less."""
 
 FEED_BYTES: Final = 1 * MIB
 """Payload that a processor is given ahead (one item in any case): what a socket pair holds without our help."""
@@ -27,7 +30,7 @@ KEPT_RESULTS: Final = 1 << 17
 """The same in number: half of the rows that the message which declares them may have."""
 
 ATTEMPTS: Final = 1 << 17
-"""Attempts at one time; a scheduler feeds 50 ms of work, so this many are its mistake."""
+"""Attempts at one time; a scheduler feeds 200 ms of work, so this many are its mistake."""
 
 INPUTS_BYTES: Final = 256 * MIB
 """Inputs of graph nodes that came before the nodes themselves."""
