@@ -52,6 +52,7 @@ $(STAMP): pyproject.toml
 	@echo "Installing scaler-trio and its development tools into $(VENV) ..."
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable . --group dev
+	@$(BIN)/python -m compileall -q scaler_trio protocol  # as pip does for what is not editable: it halves every start
 	@touch $@
 
 clean:

@@ -12,6 +12,7 @@ from itertools import count
 
 from scaler_protocol import Message
 from scaler_protocol import messages as m
+from scaler_trio.config.collector import collect_rarely
 from scaler_trio.scheduler.core import ClientConnected, Event, Received, SchedulerCore, WorkerConnected
 from scaler_trio.scheduler.effects import Effects
 from scaler_trio.scheduler.tables import write_u32
@@ -32,6 +33,7 @@ class Simulation:
     """A core with workers that answer whatever they are given."""
 
     def __init__(self, workers: int, *, batch: int, seconds_each: float = 0.002) -> None:
+        collect_rarely()  # as the scheduler's process does
         self.core = SchedulerCore(epoch=1, now=0.0)
         self.now = 10.0  # past the recovery window
         self.spent_s = 0.0

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+TASK_S = 0.010
+"""Seconds of CPU of one task that does something."""
+
 
 def no_op(value: int) -> int:
     """Nothing."""
@@ -41,3 +44,9 @@ def spin(wanted_s: float) -> float:
 def add(*values: int) -> int:
     """A sum."""
     return sum(values)
+
+
+def spin_often(times: int) -> None:
+    """``spin`` for ``TASK_S``, so many times."""
+    for _ in range(times):
+        spin(TASK_S)

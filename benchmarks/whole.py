@@ -1,18 +1,22 @@
 """Graphs, cold start, efficiency with real work, and what an idle cluster costs."""
 
+import compileall
+import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import psutil
 
-from benchmarks.measure import Row, Samples, row
-from benchmarks.tasks import add, no_op, spin
+import scaler_protocol
+import scaler_trio
+from benchmarks.measure import Row, Samples, pairs, row, seconds
+from benchmarks.tasks import TASK_S, add, no_op, spin, spin_often
 from scaler_trio import Client, SchedulerClusterCombo
 
 LAYERS = 10
 WIDTH = 500
 TASKS = 400
-TASK_S = 0.010
 IDLE_S = 5.0
 
 
@@ -44,6 +48,8 @@ def measure_graph(client: Client, runs: int) -> Row:
 
 def measure_cold_start(runs: int) -> Row:
     """From nothing to the first result of a cluster of two workers."""
+    for package in (scaler_trio, scaler_protocol):  # as pip does when it installs one; an editable one is left as it is
+        compileall.compile_dir(Path(package.__file__ or "").parent, quiet=1)
     values = []
     for _ in range(runs + 1):
         started = time.perf_counter()
@@ -57,20 +63,30 @@ def measure_cold_start(runs: int) -> Row:
 
 
 def measure_efficiency(client: Client, runs: int) -> Row:
-    """400 tasks of 10 ms of CPU on two workers against the ideal: the sum of their CPU time, halved."""
-    values = []
-    client.map(spin, [TASK_S] * 20)
-    for _ in range(runs):
-        started = time.perf_counter()
-        client.map(spin, [TASK_S] * TASKS)
-        values.append(100 * (TASKS * TASK_S / 2) / (time.perf_counter() - started))
-    samples = Samples(values)
+    """400 tasks of 10 ms of CPU on two workers, against half of them in each of two processes that exchange nothing.
+
+    On a machine of its own such processes take 2.0 s; here whoever else uses the cores takes from both alike.
+    """
+    halves = [TASKS // 2] * 2
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(spin_often, [1, 1], chunksize=1)
+        client.map(spin, [TASK_S] * 20)
+        ours, ideal, ratio = pairs(
+            lambda: seconds(lambda: client.map(spin, [TASK_S] * TASKS)),
+            lambda: seconds(lambda: pool.map(spin_often, halves, chunksize=1)),
+            runs,
+        )
+    percent = 100 / ratio
     return row(
         "400 tasks of 10 ms CPU",
-        "% of ideal",
-        samples,
-        budget="≥ 97 % (aim 98.5 %)",
-        holds=samples.median >= 97,
+        "s",
+        ours,
+        reference="two processes alone",
+        references=ideal,
+        ratio=ratio,
+        budget="≥ 97 % of ideal (aim 98.5 %)",
+        holds=percent >= 97,
+        note=f"{percent:.1f} % of ideal",
     )
 
 

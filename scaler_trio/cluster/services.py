@@ -11,6 +11,7 @@ from typing import Any
 import trio
 from attrs import evolve, field, frozen
 
+from scaler_trio.config.collector import collect_rarely
 from scaler_trio.net import Listener, NetError
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.scheduler.server import serve_scheduler
@@ -76,6 +77,7 @@ def run_service(main: Callable[[], Awaitable[Any]]) -> int:
 
     Failures are logged with one sentence, and with a traceback where they are our own fault.
     """
+    collect_rarely()
     try:
         trio.run(_until_signalled, main)
     except Exception as raised:
