@@ -7,7 +7,7 @@ text; a text is passed as a node of its own.
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import frozen
 
@@ -18,8 +18,7 @@ _REPLACED: Final = frozenset({str, list})
 _INPUTS: Final = tuple([Input(index) for index in range(32)])  # made once: most nodes have few inputs
 
 
-@frozen
-class Call:
+class Call(NamedTuple):
     """A node that is a task: its arguments hold an ``Input`` for each result of another node."""
 
     name: str

@@ -85,13 +85,15 @@ def _fill(
             continue
         # Of unknown duration: taken for long, so that nothing but the next one waits behind it.
         row_ns = attempt.function.mean_ns or tuning.FEED_NS
-        rows = min(
-            piece.hi - piece.lo,
-            share,
-            max(1, (tuning.FEED_NS - slot.ahead_ns) // row_ns),
-            max(1, (tuning.FEED_BYTES - slot.ahead_bytes) // max(1, attempt.row_bytes)),
-            max(1, tuning.FEED_ITEMS - (slot.limit - slot.done)),
-        )
+        rows = piece.hi - piece.lo
+        if rows > 1:
+            rows = min(
+                rows,
+                share,
+                max(1, (tuning.FEED_NS - slot.ahead_ns) // row_ns),
+                max(1, (tuning.FEED_BYTES - slot.ahead_bytes) // max(1, attempt.row_bytes)),
+                max(1, tuning.FEED_ITEMS - (slot.limit - slot.done)),
+            )
         step(Row.QUEUED, Happening.FEED, attempt)
         fed = Fed(attempt, piece.lo, piece.lo + rows, slot.limit, row_ns)
         slot.fed.append(fed)

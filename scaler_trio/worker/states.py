@@ -13,6 +13,8 @@ from scaler_trio.worker.errors import InternalError
 class Row(Enum):
     """Where a row is."""
 
+    __hash__ = object.__hash__  # Enum's own is a Python call, in every look-up of the table
+
     UNKNOWN = "not here"
     QUEUED = "waiting in the agent"
     FED = "given to a processor, not claimed"
@@ -24,6 +26,8 @@ class Row(Enum):
 
 class Happening(Enum):
     """What may happen to a row."""
+
+    __hash__ = object.__hash__
 
     ASSIGN = auto()
     FEED = auto()
