@@ -21,6 +21,7 @@ from scaler_trio.client.objects import CallObjects
 from scaler_trio.client.progress import Progress
 from scaler_trio.client.session import Session
 from scaler_trio.config import tokens
+from scaler_trio.config.collector import collector_paused
 from scaler_trio.config.enclosing import get_enclosing
 from scaler_trio.errors import DependencyFailed
 from scaler_trio.net import Address
@@ -167,8 +168,9 @@ class Client:
         self._session.check_usable()
         if isinstance(keys, str):
             raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
-        call = GraphCall(self._session, plan(graph, keys), keys)
-        call.send(self._functions, CallObjects(self._session.objects), self._options)
+        with collector_paused():
+            call = GraphCall(self._session, plan(graph, keys), keys)
+            call.send(self._functions, CallObjects(self._session.objects), self._options)
         if not block:
             return dict(call.futures)
         try:

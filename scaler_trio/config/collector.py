@@ -1,4 +1,4 @@
-"""How often a service lets Python look for reference cycles.
+"""How often Python looks for reference cycles.
 
 A service makes a great many small records and frees each as soon as it is settled; hardly any of them is in a cycle
 (who writes one breaks it). At Python's own threshold of 700 new objects the collector walks through all that is waiting
@@ -7,6 +7,8 @@ Python's thresholds.
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 THRESHOLDS: Final = (20_000, 20, 50)
@@ -16,3 +18,15 @@ THRESHOLDS: Final = (20_000, 20, 50)
 def collect_rarely() -> None:
     """For this process, from now on."""
     gc.set_threshold(*THRESHOLDS)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """For a moment in which very many objects are made and none is dropped: looking at them is in vain each time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -6,14 +6,16 @@ from scaler_protocol import messages as m
 from scaler_protocol.limits import BLOCK_ROWS, MIB
 from scaler_protocol.messages import Outcome
 from scaler_trio.scheduler.delivery import Delivery
-from scaler_trio.scheduler.records import Array, Attempt, Task
+from scaler_trio.scheduler.records import Array, Attempt, Node, Task
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.state import SchedulerState
-from scaler_trio.scheduler.states import TaskEvent, TaskState
+from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
 from scaler_trio.scheduler.tables import write_u32
 
 REPORT_BYTES = 1 * MIB
 """Text in one message about rows that ended without values: each row carries its own copy."""
+
+_ON_INPUTS_READY = {before: after for before, after in ON[TaskEvent.INPUTS_READY].items() if after is not None}
 
 
 @define(eq=False, repr=False)
@@ -45,12 +47,19 @@ class Completion:
             return False
         if task.node is not None:
             if outcome is Outcome.VALUE:
-                self._release(task)
+                self._release(task.node)
             else:
                 self.fail_dependents(task)
-            task.node.dependents = []  # they refer to each other
+                task.node.dependents = []  # they refer to each other
             self.delivery.forget_if_ended(task.client, task.node.graph)
         return True
+
+    def node_done(self, task: Task, node: Node, payload: bytes) -> None:
+        """The usual end of a node whose task is done: a value without objects; its dependents have one input more."""
+        self._end_node(node, payload, ())
+        self._release(node)
+        if not node.graph.unfinished:
+            self.delivery.forget_if_ended(task.client, node.graph)
 
     def _end(
         self,
@@ -88,7 +97,7 @@ class Completion:
                 task.node.graph.unacknowledged += 1
             self.delivery.add_row(task, outcome, payload, objects, seconds)
         if task.node is not None:
-            self._end_node(task, None if failed else payload, objects)
+            self._end_node(task.node, None if failed else payload, objects)
         state.references.discard(objects)
         return True
 
@@ -99,30 +108,34 @@ class Completion:
                 self.state.cancel_rows(other.worker, other.number, 0, 1)
         task.rivals = None
 
-    def _end_node(self, task: Task, result: bytes | None, objects: tuple[bytes, ...]) -> None:
-        node = task.node
-        assert node is not None
+    def _end_node(self, node: Node, result: bytes | None, objects: tuple[bytes, ...]) -> None:
         node.graph.unfinished -= 1
         if node.readers and result is not None:
-            node.result, node.result_objects = result, objects
-            self.state.references.add(objects)
+            node.result = result
+            if objects:
+                node.result_objects = objects
+                self.state.references.add(objects)
         for source in node.inputs:
             read = source.node
             assert read is not None
             read.readers -= 1
-            if read.readers == 0:
-                self.state.references.remove(read.result_objects)
-                read.result, read.result_objects = None, ()
+            if not read.readers:
+                read.result = None
+                if read.result_objects:
+                    self.state.references.remove(read.result_objects)
+                    read.result_objects = ()
         node.inputs = []
 
-    def _release(self, task: Task) -> None:
-        assert task.node is not None
-        for dependent in task.node.dependents:
+    def _release(self, done: Node) -> None:
+        story = ((self.state.now, TaskEvent.INPUTS_READY.value),)
+        dependents, done.dependents = done.dependents, []  # they refer to each other
+        for dependent in dependents:
             node = dependent.node
             assert node is not None
             node.missing -= 1
-            if node.missing == 0 and dependent.state is TaskState.WAITING:
-                self.state.move(dependent, TaskEvent.INPUTS_READY)
+            if not node.missing and (after := _ON_INPUTS_READY.get(dependent.state)):
+                dependent.state = after
+                dependent.story += story
                 self.recovery.make_ready(dependent)
 
     def fail_dependents(self, task: Task) -> None:

@@ -7,7 +7,7 @@ from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.demands import demand_of, function_of
 from scaler_trio.scheduler.errors import PeerFault
-from scaler_trio.scheduler.records import Client, Graph, Node, Task
+from scaler_trio.scheduler.records import Client, Function, Graph, Node, Task
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState
@@ -27,20 +27,24 @@ class Graphs:
         graph = client.graphs.get(message.graph) or Graph(message.graph)
         demands = [demand_of(self.state, client, options) for options in message.options]
         fresh: dict[int, Task] = {}
+        before, tasks, arrays = graph.nodes, client.tasks, client.arrays
+        functions: dict[int, Function] = {}
         story = ((self.state.now, "submitted"),)
         for number, function_number, payload, objects, option, input_numbers in message.rows:
-            if number in graph.nodes and number not in fresh:
+            if number in before:
                 continue
             if graph.complete:
                 raise PeerFault(f"node {number} comes after the end of graph {message.graph}")
-            if number in fresh or number in client.tasks or number in client.arrays:
+            if number in fresh or number in tasks or number in arrays:
                 raise PeerFault(f"node {number} has the number of another task")
             if option >= len(demands):
                 raise PeerFault(f"row of node {number} names options {option} of {len(demands)}")
-            function = function_of(client, function_number)
+            function = functions.get(function_number)
+            if function is None:
+                function = functions[function_number] = function_of(client, function_number)
             inputs = []
             for input_number in input_numbers:
-                source = fresh.get(input_number) or graph.nodes.get(input_number)
+                source = fresh.get(input_number) or before.get(input_number)
                 if source is None:
                     raise PeerFault(f"node {number} takes the result of {input_number}, which is no node before it")
                 inputs.append(source)
@@ -54,22 +58,21 @@ class Graphs:
         if not fresh:
             return
         client.graphs[message.graph] = graph
+        tasks.update(fresh)
+        graph.nodes.update(fresh)
+        graph.unfinished += len(fresh)
         for task in fresh.values():
-            self._link(client, graph, task)
-
-    def _link(self, client: Client, graph: Graph, task: Task) -> None:
-        client.tasks[task.number] = graph.nodes[task.number] = task
-        client.unassigned_bytes += len(task.payload)
-        graph.unfinished += 1
-        task.function.users += 1
-        self.state.references.add(task.objects)
-        node = task.node
-        assert node is not None
-        for source in node.inputs:
-            assert source.node is not None
-            source.node.dependents.append(task)
-            source.node.readers += 1
-            node.missing += 1
+            client.unassigned_bytes += len(task.payload)
+            task.function.users += 1
+            if task.objects:
+                self.state.references.add(task.objects)
+            assert task.node is not None
+            task.node.missing = len(task.node.inputs)
+            for source in task.node.inputs:
+                read = source.node
+                assert read is not None
+                read.dependents.append(task)
+                read.readers += 1
 
     def end(self, client: Client, message: m.GraphEnd) -> None:
         """The graph is complete: run it. An end that comes again says nothing new."""

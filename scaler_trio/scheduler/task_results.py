@@ -39,6 +39,7 @@ class TaskResults:
         client: Client | None = None
         function: Function | None = None
         mine, touched = worker.attempts, self.state.touched
+        attempts = self.state.attempts
         entry = ((now, "result"),)
         count, seconds_sum, load_s, items = 0, 0.0, 0.0, 0
         for row, attempt in zip(rows, found, strict=True):
@@ -53,7 +54,6 @@ class TaskResults:
                 or attempt.lost
                 or attempt.open is not ONE_ROW
                 or type(task) is not Task
-                or task.node is not None
                 or task.rivals
                 or task.attempt is not attempt
                 or task.objects
@@ -76,15 +76,26 @@ class TaskResults:
             task.payload = b""
             task.function.users -= 1
             attempt.open = NO_ROWS
-            attempt.unacknowledged = 1
             del mine[attempt.number]
             items += 1
             load_s += attempt.expected_s
             count += 1
             seconds_sum += seconds
-            client.rows.append((task.number, outcome, payload, objects, seconds))
-            client.rows_tasks.append(task)
-            client.rows_bytes += len(payload)
+            if task.wanted:
+                attempt.unacknowledged = 1
+                client.rows.append((task.number, outcome, payload, objects, seconds))
+                client.rows_tasks.append(task)
+                client.rows_bytes += len(payload)
+            else:
+                task.attempt = None
+                del attempts[attempt.number]
+                worker.settled.append(attempt.number)
+            if task.node is not None:
+                if task.wanted:
+                    task.node.graph.unacknowledged += 1
+                self.completion.node_done(task, task.node, payload)
+        if worker.settled:
+            self.state.assigned[worker] = None
         if function is not None and client is not None:
             self._account(worker, client, function, count, seconds_sum, items, load_s)
 

@@ -237,19 +237,17 @@ class WorkerCore:
             if not 0 <= row[6] < len(message.options):
                 raise PeerFault(f"attempt {row[0]} names options {row[6]} of {len(message.options)}")
         self._check_room(len(message.rows))
+        attempts, epoch = self.attempts, self.epoch
         for number, client, task, function_number, payload, inputs, options in message.rows:
-            before = self._inputs.pop(number, ())
-            if (self.epoch, number) in self.attempts:
-                continue  # a duplicate
-            if before:
+            if self._inputs and (before := self._inputs.pop(number, ())):
                 self._inputs_bytes -= sum(map(len, before))
                 inputs = (*before, *inputs)
+            if (epoch, number) in attempts:
+                continue  # a duplicate
             size = len(payload) + sum(map(len, inputs)) if inputs else len(payload)
             function = self.functions[function_number]
             work = SingleRow(payload, inputs)
-            self._add(
-                Attempt(self.epoch, number, client, task, 0, 1, function, message.options[options], work, size, 1)
-            )
+            self._add(Attempt(epoch, number, client, task, 0, 1, function, message.options[options], work, size, 1))
 
     def _on_assign_slice(self, message: m.AssignSlice) -> None:
         self._check_known("AssignSlice")

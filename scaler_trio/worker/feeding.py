@@ -64,51 +64,51 @@ def steal(core: "WorkerCore", out: e.Effects, truncate: Callable[[Slot, int], No
         truncate(fullest, first + (fullest.limit - first) // 2)
 
 
-def _wants(slot: Slot) -> bool:
-    """One item beyond the running one in any case; else by predicted time, payload and number."""
-    ahead = slot.limit - slot.done
-    return ahead < 2 or (
-        slot.ahead_ns < tuning.FEED_NS and slot.ahead_bytes < tuning.FEED_BYTES and ahead < tuning.FEED_ITEMS
-    )
-
-
 def _fill(
     core: "WorkerCore", slot: Slot, share: int, parts: dict[int, list[Fed]], *, at_most_idle: bool = False
 ) -> None:
+    """One item beyond the running one in any case; more by predicted time, payload and number."""
+    feed_ns, feed_bytes, feed_items = tuning.FEED_NS, tuning.FEED_BYTES, tuning.FEED_ITEMS
+    queue, done, limit, ahead_ns, ahead_bytes = core.queue, slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
     aside: list[Piece] = []
-    queue = core.queue
-    while queue and share > 0 and _wants(slot):
+    given: list[Fed] = []
+    while queue and share > 0:
+        ahead = limit - done
+        if ahead >= 2 and (ahead_ns >= feed_ns or ahead_bytes >= feed_bytes or ahead >= feed_items):
+            break
         piece = queue[0]
         attempt = piece.attempt
         if attempt.withheld:
             aside.append(queue.popleft())
             continue
         # Of unknown duration: taken for long, so that nothing but the next one waits behind it.
-        row_ns = attempt.function.mean_ns or tuning.FEED_NS
+        row_ns = attempt.function.mean_ns or feed_ns
         rows = piece.hi - piece.lo
         if rows > 1:
             rows = min(
                 rows,
                 share,
-                max(1, (tuning.FEED_NS - slot.ahead_ns) // row_ns),
-                max(1, (tuning.FEED_BYTES - slot.ahead_bytes) // max(1, attempt.row_bytes)),
-                max(1, tuning.FEED_ITEMS - (slot.limit - slot.done)),
+                max(1, (feed_ns - ahead_ns) // row_ns),
+                max(1, (feed_bytes - ahead_bytes) // max(1, attempt.row_bytes)),
+                max(1, feed_items - ahead),
             )
         step(Row.QUEUED, Happening.FEED, attempt)
-        fed = Fed(attempt, piece.lo, piece.lo + rows, slot.limit, row_ns)
-        slot.fed.append(fed)
-        parts.setdefault(slot.number, []).append(fed)
-        slot.limit += rows
-        slot.ahead_ns += rows * row_ns
-        slot.ahead_bytes += rows * attempt.row_bytes
-        core.queued_rows -= rows
+        given.append(Fed(attempt, piece.lo, piece.lo + rows, limit, row_ns))
+        limit += rows
+        ahead_ns += rows * row_ns
+        ahead_bytes += rows * attempt.row_bytes
         share -= rows
         piece.lo += rows
         if piece.lo == piece.hi:
             queue.popleft()
-        if at_most_idle and slot.ahead_ns >= tuning.FEED_NS:
+        if at_most_idle and ahead_ns >= feed_ns:
             break  # other idle slots come before this one's second item
     queue.extendleft(reversed(aside))
+    if given:
+        core.queued_rows -= limit - slot.limit
+        slot.limit, slot.ahead_ns, slot.ahead_bytes = limit, ahead_ns, ahead_bytes
+        slot.fed += given
+        parts.setdefault(slot.number, []).extend(given)
 
 
 def _effect(core: "WorkerCore", slot: Slot, parts: list[Fed]) -> e.Feed:
