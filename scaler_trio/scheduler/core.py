@@ -21,7 +21,7 @@ from attrs import frozen
 
 from scaler_protocol import ErrorCode, Message
 from scaler_protocol import messages as m
-from scaler_protocol.limits import BATCH_ROWS
+from scaler_protocol.limits import BATCH_ROWS, MIB
 from scaler_trio.scheduler.arrays import Arrays
 from scaler_trio.scheduler.clients import Clients
 from scaler_trio.scheduler.completion import Completion
@@ -47,6 +47,10 @@ from scaler_trio.scheduler.workers import Workers
 
 SETTLED_ROWS = 64
 """Settled attempts that a worker is told of although there is nothing else to tell it."""
+
+SETTLED_BYTES = 4 * MIB
+"""Results acknowledged in one step, of which workers are told at once: with less, what they keep because they have not
+heard of it stays far below the 64 MiB at which they pause."""
 
 DECAY_S = 1.0
 """How often what clients have used is let fade."""
@@ -212,15 +216,16 @@ class SchedulerCore:
         for worker in state.assigned:
             self._flush_worker(worker)
         state.assigned.clear()
-        if state.unsettled:
-            for session in list(state.effects.sends):
-                told = state.workers.get(session)
-                if told in state.unsettled:
-                    self._settle(told)
         if state.fleet.overloaded:
             self.recall.recall()  # after the assignments that it may be about
         else:
             self.recall.due_at = 0.0
+        if state.unsettled:
+            is_much = state.acknowledged_bytes >= SETTLED_BYTES
+            told = state.unsettled if is_much else map(state.workers.get, state.effects.sends)
+            for worker in [worker for worker in told if worker in state.unsettled]:
+                self._settle(worker)
+        state.acknowledged_bytes = 0
         effects, state.effects = state.effects, Effects()
         references = state.references
         if references.adopted or references.deleted:
@@ -246,7 +251,7 @@ class SchedulerCore:
             self.feeding.flush_assignments(worker)
         if worker.settled:
             state.unsettled.setdefault(worker, state.now + state.tuning.settle_s)
-            if len(worker.settled) >= SETTLED_ROWS:
+            if len(worker.settled) >= SETTLED_ROWS or worker.draining:  # which leaves when it has heard of all
                 self._settle(worker)
 
     def _settle(self, worker: Worker) -> None:

@@ -82,6 +82,7 @@ class Delivery:
         while queue and queue[0].sequence <= sequence:
             entry = queue.popleft()
             client.unacknowledged_bytes -= entry.size_bytes
+            state.acknowledged_bytes += entry.size_bytes
             self._settle_tasks(client, entry.tasks)
             if entry.attempt is not None:
                 entry.attempt.unacknowledged -= 1

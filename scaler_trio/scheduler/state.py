@@ -40,6 +40,7 @@ class SchedulerState:
     assigned: dict[Worker, None] = field(factory=dict)  # workers with rows to flush after this step
 
     unsettled: dict[Worker, float] = field(factory=dict)  # those with settled attempts to hear of, and by when
+    acknowledged_bytes: int = 0  # of results, in this step
 
     def __attrs_post_init__(self) -> None:
         # Unique over epochs as well: a worker may report an attempt of the scheduler before this one.

@@ -30,7 +30,8 @@ POLL_S: Final = 0.200
 that takes longer than expected. Longer than what processors take between signals, which makes it a rare event."""
 
 RETRY_S: Final = 0.020
-"""Until the next try when a page was locked, or when results have to wait for the scheduler to read."""
+"""Between two looks around: until the next try when a page was locked, when results have to wait for the scheduler to
+read, or when what is due cannot happen yet."""
 
 OUTBOX_BYTES: Final = 4 * MIB
 """Results that the scheduler has not read; beyond it the rings fill, then processors wait. Half of a link's limit."""
@@ -56,7 +57,9 @@ class Agent:
         self._resend: deque[Any] = deque()
         self._more_to_resend = trio.Event()
         self._untruncated: dict[int, int] = {}  # slot to item: recalls that found the page locked
+        self._is_put_off = False  # a look: what was finished waits until the scheduler reads
         self._alarm = trio.CancelScope()  # its deadline is when the time keeper looks around
+        self._looked_around_at = -math.inf
         self._nursery: trio.Nursery | None = None
         self._failure: WorkerFailed | None = None
         self._is_leaving = False
@@ -128,7 +131,10 @@ class Agent:
         if kind is e.Send:
             self._outgoing.append(effect.message)
         elif kind is e.Feed:
-            self.processors[effect.slot].feed(effect)
+            processor = self.processors[effect.slot]
+            if processor.is_idle:
+                processor.looked_at = trio.current_time()  # there was nothing to be heard of until now
+            processor.feed(effect)
         elif kind is e.Truncate:
             self._truncate(effect.slot, effect.item, queue)
         elif kind is e.Start:
@@ -280,6 +286,9 @@ class Agent:
                 self.apply(e.SlotReady(processor.slot))
             if self._may_look:
                 self.apply(self._look(processor))
+            else:
+                self._is_put_off = True
+                self._alarm.deadline = self._due_at()
 
     @property
     def _may_look(self) -> bool:
@@ -337,27 +346,27 @@ class Agent:
             self._look_around()
 
     def _due_at(self) -> float:
-        """When to look around next, if nothing happens before."""
-        now = trio.current_time()
+        """When to look around next, if nothing happens before; however often that is asked, not before ``RETRY_S``."""
         at = self.core.next_deadline()
         due_at = math.inf if at is None else at
-        if self._untruncated:
-            due_at = min(due_at, now + RETRY_S)
-        if self.core.running:
+        if self._untruncated or self._is_put_off:
+            due_at = -math.inf
+        elif self.core.running:
             slots = self.core.slots
             busy = [p.looked_at for p in self.processors.values() if slots[p.slot].limit > slots[p.slot].done]
-            poll_at = min(busy, default=math.inf) + POLL_S
-            due_at = min(due_at, poll_at if self._may_look else max(poll_at, now + RETRY_S))
-        return due_at
+            due_at = min(due_at, min(busy, default=math.inf) + POLL_S)
+        return max(due_at, self._looked_around_at + RETRY_S)
 
     def _look_around(self) -> None:
+        self._looked_around_at = trio.current_time()
         for slot, item in list(self._untruncated.items()):
             queue: deque[e.Event] = deque()
             self._truncate(slot, item, queue)
             self.apply(*queue)
         deadline = self.core.next_deadline()
         is_due = deadline is not None and deadline <= trio.current_time()
-        if self._may_look or is_due:
+        self._is_put_off = not self._may_look
+        if not self._is_put_off or is_due:
             self.apply(*[self._look(p) for p in self.processors.values() if p.is_ready])
         if is_due:
             self.apply(e.Tick())

@@ -11,7 +11,7 @@ import trio
 from scaler_protocol import Buffer
 from scaler_protocol.limits import MIB
 from scaler_trio.worker import channel
-from scaler_trio.worker.control_page import CANCEL, GENERATION, STUCK, TAKEN_ITEMS, ControlPage
+from scaler_trio.worker.control_page import CANCEL, GENERATION, LIMIT, STUCK, TAKEN_ITEMS, ControlPage
 from scaler_trio.worker.events import Feed, Progress
 from scaler_trio.worker.output import Forwarder, Output
 from scaler_trio.worker.template_handle import TemplateHandle
@@ -74,6 +74,11 @@ class ProcessorHandle:
         # What finished between the two reads stays for the next look: the core counts by what was taken.
         running = sight.running if sight.running == page.cells[TAKEN_ITEMS] else None
         return Progress(self.slot, taken, sight.claimed, running, sight.running_ns * 1e-9)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the results of all that it was fed have been read."""
+        return self.page.cells[TAKEN_ITEMS] == self.page.cells[LIMIT]
 
     def feed(self, effect: Feed) -> None:
         """Hand over functions and items."""

@@ -30,7 +30,7 @@ KEPT_RESULTS: Final = 1 << 17
 """The same in number: half of the rows that the message which declares them may have."""
 
 ATTEMPTS: Final = 1 << 17
-"""Attempts at one time; a scheduler feeds 200 ms of work, so this many are its mistake."""
+"""Attempts at one time; a scheduler feeds 300 ms of work, so this many are its mistake."""
 
 INPUTS_BYTES: Final = 256 * MIB
 """Inputs of graph nodes that came before the nodes themselves."""

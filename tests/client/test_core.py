@@ -68,6 +68,25 @@ def test_results_are_acknowledged_by_number_or_by_time() -> None:
     core.handle(ev.Received([m.TaskResults(ACK_MESSAGES + 1, ())]), 2.0)
     assert core.next_deadline() == 2.0 + ACK_S
     assert sent(core.handle(ev.Tick(), 2.0 + ACK_S)) == [m.AckResults(ACK_MESSAGES + 1)]
+    assert core.next_deadline() is None
+
+
+def test_after_half_the_time_results_are_acknowledged_with_whatever_happens() -> None:
+    core = online()
+    core.handle(ev.Submitted([task(n) for n in range(3)]), 0.0)
+    core.handle(ev.Received([m.TaskResults(1, (row(0),))]), 1.0)
+    assert sent(core.handle(ev.Received([m.TaskResults(2, (row(1),))]), 1.0 + 0.49 * ACK_S)) == []
+    assert core.next_deadline() == 1.0 + ACK_S, "nothing wakes it before"
+    assert sent(core.handle(ev.Received([m.TaskResults(3, (row(2),))]), 1.0 + 0.51 * ACK_S)) == [m.AckResults(3)]
+    assert core.next_deadline() is None
+
+
+def test_what_is_submitted_after_half_the_time_takes_an_acknowledgement_along() -> None:
+    core = online()
+    core.handle(ev.Submitted([task(1)]), 0.0)
+    core.handle(ev.Received([m.TaskResults(1, (row(1),))]), 1.0)
+    messages = sent(core.handle(ev.Submitted([task(2)]), 1.0 + 0.51 * ACK_S))
+    assert [type(message) for message in messages] == [m.AckResults, m.SubmitTasks]
 
 
 def test_a_result_message_that_comes_again_is_dropped_whole() -> None:

@@ -118,6 +118,7 @@ def check_no_work(core: SchedulerCore) -> None:
     """No record of a task, array, graph, attempt or object is left."""
     state = core.state
     assert not state.attempts, state.attempts
+    assert not state.unsettled, "workers that were not yet told what they may forget"
     assert not state.references.counts
     assert not state.ready.suspects
     assert not core.recovery.claims and not core.recovery.by_task
@@ -280,6 +281,11 @@ class FakeWorker(FakePeer):
         self.send(m.WorkerHeld(self.slots, capabilities, "", latency_s, tuple(unfinished), tuple(finished)))
         self.known = self.take_one(m.WorkerKnown)
         return self.known
+
+    def take_settled(self) -> list[int]:
+        """Attempts that it was told to forget since last time; lets pass the time in which it must be told."""
+        self.bench.advance(self.bench.tuning.settle_s)
+        return [attempt for message in self.take(m.Settled) for attempt in message.attempts]
 
     def take_tasks(self) -> list[tuple[Any, ...]]:
         """Rows of single tasks that it was given since last time."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome, ReturnReason
+from scaler_trio.scheduler.tuning import Tuning
 from tests.kit.scheduler import Bench, FakeClient, FakeWorker, u32
 
 
@@ -25,7 +27,7 @@ def run(bench: Bench, client: FakeClient, *workers: FakeWorker) -> dict[int, tup
         assert not rows.keys() & new.keys()
         rows |= new
     for worker in workers:
-        worker.take(m.Settled)
+        worker.take_settled()
         worker.take(m.Recall)
     return rows
 
@@ -58,10 +60,11 @@ def test_pages_are_shipped_whole_and_a_slice_may_begin_inside_one(bench: Bench) 
     number = client.open(0, count=200)
     client.block(number, 0, 200, page_rows=64)
     slices = []
-    while len(slices) < 12:
-        for slice_ in worker.take_slices():
-            slices.append(slice_)
+    while given := worker.take_slices():
+        slices += given
+        for slice_ in given:
             worker.finish_slice(slice_)
+    assert slices[-1].hi == 200
     for slice_ in slices:
         assert slice_.first <= slice_.lo < slice_.first + 64
         assert slice_.first % 64 == 0
@@ -71,7 +74,7 @@ def test_pages_are_shipped_whole_and_a_slice_may_begin_inside_one(bench: Bench) 
     assert any(slice_.lo % 64 for slice_ in slices)
 
 
-def test_slices_grow_to_twenty_milliseconds_of_work(bench: Bench) -> None:
+def test_slices_grow_to_the_time_that_a_slice_should_take(bench: Bench) -> None:
     client, worker = bench.client(), bench.worker()
     client.open(10_000)
     for _ in range(5):
@@ -79,7 +82,9 @@ def test_slices_grow_to_twenty_milliseconds_of_work(bench: Bench) -> None:
         assert slice_.hi - slice_.lo == 1, "one row until the function is known"
         worker.finish_slice(slice_, seconds_each=0.001)
     slices = worker.take_slices()
-    assert [slice_.hi - slice_.lo for slice_ in slices] == [20, 20, 20], "and fifty milliseconds ahead"
+    full = round(bench.tuning.slice_s / 0.001)
+    ahead = math.ceil(bench.tuning.feed_s / bench.tuning.slice_s)
+    assert [slice_.hi - slice_.lo for slice_ in slices] == [full] * ahead, "and as much ahead as feeding allows"
     assert slices[0].expected_s == pytest.approx(0.001)
 
 
@@ -96,14 +101,16 @@ def test_a_slow_start_does_not_last_when_rows_become_short(bench: Bench) -> None
     client, worker = bench.client(), bench.worker()
     client.open(5000)
     sizes: list[int] = []
-    while len(sizes) < 150:
-        for slice_ in worker.take_slices():
+    while slices := worker.take_slices():
+        for slice_ in slices:
             sizes.append(slice_.hi - slice_.lo)
             worker.finish_slice(slice_, seconds_each=0.2 if slice_.lo < 10 else 0.001)
-    assert max(sizes) >= 10
+    assert sizes[:10] == [1] * 10
+    assert max(sizes[:150]) >= bench.tuning.slice_s / 0.001 / 2
 
 
 def test_near_the_end_slices_shrink_so_that_all_workers_end_together(bench: Bench) -> None:
+    bench = Bench(tuning=Tuning(slice_s=0.02, least_slice_s=0.001, feed_s=0.05))
     client, workers = bench.client(), [bench.worker(name) for name in "abcd"]
     client.open(1000)
     sizes: list[int] = []
@@ -118,6 +125,20 @@ def test_near_the_end_slices_shrink_so_that_all_workers_end_together(bench: Benc
     assert max(sizes) == 10
     assert sizes[-4:] == sorted(sizes[-4:], reverse=True)
     assert sizes[-1] <= 2
+
+
+def test_near_the_end_a_slice_is_cut_no_finer_than_is_worth_a_message(bench: Bench) -> None:
+    client, workers = bench.client(), [bench.worker(name) for name in "abcd"]
+    client.open(1000)
+    sizes: list[int] = []
+    while slices := [(worker, slice_) for worker in workers for slice_ in worker.take_slices()]:
+        sizes += [slice_.hi - slice_.lo for _, slice_ in slices]
+        for worker, slice_ in slices:
+            worker.finish_slice(slice_, seconds_each=0.002)
+        client.take_rows()
+    known = [size for size in sizes[:-1] if size > 1]
+    assert min(known) * 0.002 >= bench.tuning.least_slice_s
+    assert sum(sizes) == 1000
 
 
 def test_rows_may_come_block_by_block_with_the_count_at_the_end(bench: Bench) -> None:
@@ -195,15 +216,15 @@ def test_a_slice_may_be_reported_in_parts(bench: Bench) -> None:
     for _ in range(5):
         worker.finish_slice(*worker.take_slices())
     client.take_rows()
-    worker.take(m.Settled)
+    worker.take_settled()
     slice_ = worker.take_slices()[0]
     middle = (slice_.lo + slice_.hi) // 2
     worker.finish_slice(slice_, hi=middle)
     assert sorted(client.take_rows()) == list(range(slice_.lo, middle))
-    assert worker.take(m.Settled) == [], "the rest is still open"
+    assert worker.take_settled() == [], "the rest is still open"
     worker.finish_slice(slice_, lo=middle)
     assert sorted(client.take_rows()) == list(range(middle, slice_.hi))
-    assert worker.take_one(m.Settled).attempts == (slice_.attempt,)
+    assert worker.take_settled() == [slice_.attempt]
 
 
 def test_results_of_rows_that_are_partly_done_are_cut(bench: Bench) -> None:
@@ -265,7 +286,7 @@ def test_cancelled_rows_at_a_worker_end_when_it_answers(bench: Bench) -> None:
     assert rows.pop(slices[0].lo)[0] is Outcome.VALUE
     assert {outcome for outcome, _ in rows.values()} == {Outcome.CANCELLED}
     assert set(reported) | set(rows) | {slices[0].lo} == set(range(5, 200))
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -277,7 +298,7 @@ def test_an_array_that_is_cut_short_ends_with_the_rows_that_came(bench: Bench) -
     for slice_ in worker.take_slices():
         worker.give_back(slice_.attempt, slice_.lo, slice_.hi, ReturnReason.CANCELLED)
     assert sorted(client.take_rows()) == list(range(10))
-    worker.take(m.CancelAttempts), worker.take(m.Settled)
+    worker.take(m.CancelAttempts), worker.take_settled()
     bench.check_empty()
 
 
@@ -288,7 +309,7 @@ def test_rows_that_come_back_are_given_out_again_before_new_ones(bench: Bench) -
     worker.give_back(slice_.attempt, 0, 1, ReturnReason.NEIGHBOUR_CRASHED)
     (again,) = worker.take_slices()
     assert (again.lo, again.hi, again.attempt != slice_.attempt) == (0, 1, True)
-    assert worker.take_one(m.Settled).attempts == (slice_.attempt,)
+    assert worker.take_settled() == [slice_.attempt]
 
 
 def test_rows_that_the_worker_stopped_for_a_reason_of_its_own_run_again(bench: Bench) -> None:
@@ -337,7 +358,7 @@ def test_a_large_array_costs_the_scheduler_slices_not_rows(bench: Bench) -> None
             worker.finish_slice(slice_, seconds_each=10e-6)
         rows += len(client.take_rows())
     assert slices < 150
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -347,9 +368,9 @@ def test_late_results_of_rows_that_nobody_knows_are_settled_and_their_objects_de
     (slice_,) = worker.take_slices()
     worker.finish_slice(slice_)
     client.take_rows()
-    worker.take(m.Settled)
+    worker.take_settled()
     worker.finish_slice(slice_, objects=[(0, (client.object(1),))])
-    assert worker.take_one(m.Settled).attempts == (slice_.attempt,)
+    assert worker.take_settled() == [slice_.attempt]
     assert bench.deleted == [client.object(1)]
     bench.check_empty()
 
@@ -363,7 +384,7 @@ def test_rows_that_were_given_back_and_reported_all_the_same_count_once(bench: B
     worker.finish_slice(slice_)
     worker.finish_slice(again)
     assert client.take_rows() == {0: value(0)}
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 

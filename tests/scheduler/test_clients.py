@@ -15,7 +15,7 @@ def test_a_client_that_comes_back_gets_what_it_has_not_acknowledged(bench: Bench
     bench.advance(5.0)
     assert client.connect(tasks=[(number, number + 1)]).tasks == ((number, number + 1),)
     assert client.take_results() == {number: (Outcome.VALUE, b"done")}
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -25,10 +25,10 @@ def test_results_made_while_a_client_was_away_wait_for_it(bench: Bench) -> None:
     client.lose()
     worker.finish(*worker.take_tasks())
     worker.finish(*worker.take_tasks())
-    assert worker.take(m.Settled) == []
+    assert worker.take_settled() == []
     client.connect(tasks=[(0, 2)])
     assert sorted(client.take_results()) == numbers
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -51,7 +51,7 @@ def test_acknowledging_in_the_held_set_settles(bench: Bench) -> None:
     client.lose()
     client.connect(sequence=1)
     assert client.take_results() == {}
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     bench.check_empty()
 
 
@@ -70,7 +70,7 @@ def test_a_client_that_stays_away_is_forgotten_and_its_work_is_cancelled(bench: 
     assert worker.take(m.ForgetFunctions)
     worker.finish(task)
     worker.give_back(slice_.attempt, reason=m.ReturnReason.CANCELLED)
-    assert sorted(n for s in worker.take(m.Settled) for n in s.attempts) == sorted([task[0], slice_.attempt])
+    assert sorted(worker.take_settled()) == sorted([task[0], slice_.attempt])
     bench.check_empty()
     assert client.session not in bench.core.state.clients
     assert array
@@ -107,7 +107,7 @@ def test_unacknowledged_results_of_a_forgotten_client_are_settled(bench: Bench) 
     (slice_,) = worker.take_slices()
     worker.finish_slice(slice_)
     client.lose(on_purpose=True)
-    assert sorted(n for s in worker.take(m.Settled) for n in s.attempts) == sorted([task[0], slice_.attempt])
+    assert sorted(worker.take_settled()) == sorted([task[0], slice_.attempt])
     assert bench.deleted == [client.object(1)]
     worker.take(m.ForgetFunctions)
     bench.check_empty()
@@ -154,7 +154,7 @@ def test_an_incomplete_graph_is_sent_again_from_its_beginning(bench: Bench) -> N
     worker.finish(*worker.take_tasks())
     worker.finish(*worker.take_tasks())
     assert client.take_results() == {nodes["b"]: (Outcome.VALUE, b"done")}
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
@@ -18,7 +19,7 @@ def teach(client: FakeClient, worker: FakeWorker, seconds: float, *, function: i
     while tasks := worker.take_tasks():
         worker.finish(*tasks, seconds=seconds)
     client.take_results()
-    worker.take(m.Settled)
+    worker.take_settled()
     worker.answer_recalls()
 
 
@@ -28,12 +29,12 @@ def test_an_unknown_function_gets_one_task_per_slot(bench: Bench) -> None:
     assert len(worker.take_tasks()) == 3
 
 
-def test_short_tasks_are_fed_fifty_milliseconds_ahead(bench: Bench) -> None:
+def test_short_tasks_are_fed_ahead_by_time(bench: Bench) -> None:
     client, worker = bench.client(), bench.worker()
     teach(client, worker, 0.006)
     client.submit(*[b"x"] * 100)
     tasks = worker.take_tasks()
-    assert len(tasks) == 9
+    assert len(tasks) == math.ceil(bench.tuning.feed_s / 0.006)
     worker.finish(*tasks[:4], seconds=0.006)
     assert len(worker.take_tasks()) == 4
 
@@ -79,7 +80,9 @@ def test_many_short_tasks_fill_each_worker_in_one_turn(bench: Bench) -> None:
         worker.finish(*worker.take_tasks())
         worker.take(m.AssignTasks)
     client.submit(*[b"x"] * 1000)
-    assert [len(message.rows) for worker in workers for message in worker.take(m.AssignTasks)] == [50, 50]
+    assert [len(message.rows) for worker in workers for message in worker.take(m.AssignTasks)] == [
+        round(bench.tuning.feed_s / 0.001)
+    ] * 2
 
 
 def test_a_draining_worker_gets_nothing_more(bench: Bench) -> None:
@@ -148,7 +151,7 @@ def test_a_result_that_crosses_a_recall_counts(bench: Bench) -> None:
     busy.finish(*tasks, seconds=0.005)
     assert len(client.take_results()) == 10
     busy.send(m.Returned(tuple([(attempt, 0, 0, 0) for attempt, _ in recall.rows])))
-    busy.take(m.Settled)
+    busy.take_settled()
     bench.check_empty()
     assert idle.take_tasks() == []
 

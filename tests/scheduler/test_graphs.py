@@ -18,7 +18,7 @@ def run(client: FakeClient, *workers: FakeWorker) -> tuple[list[bytes], dict[int
         results |= client.take_results()
     for worker in workers:
         worker.answer_recalls()
-        worker.take(m.Settled)
+        worker.take_settled()
     return order, results
 
 
@@ -80,7 +80,7 @@ def test_the_failure_of_a_deep_graph_needs_no_deep_stack_either(bench: Bench) ->
     worker.finish(*worker.take_tasks(), outcome=Outcome.ERROR, result=b"why")
     first, last = nodes[names[0]], nodes[names[-1]]
     assert client.take_results() == {first: (Outcome.ERROR, b"why"), last: (Outcome.UPSTREAM, str(first).encode())}
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -140,7 +140,7 @@ def test_large_inputs_go_ahead_in_messages_of_their_own(bench: Bench) -> None:
     assert task[5] == ()
     worker.finish(task)
     assert client.take_results() == {nodes["z"]: (Outcome.VALUE, b"done")}
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -163,7 +163,7 @@ def test_a_cancelled_graph_ends_with_all_its_nodes(bench: Bench) -> None:
     worker.give_back(task[0], reason=m.ReturnReason.CANCELLED)
     results = client.take_results()
     assert results[nodes["c"]][0] in (Outcome.CANCELLED, Outcome.UPSTREAM)
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 

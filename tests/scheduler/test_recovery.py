@@ -11,7 +11,7 @@ from tests.kit.scheduler import Bench, FakeClient, FakeWorker
 
 def settle(*workers: FakeWorker) -> None:
     for worker in workers:
-        worker.take(m.Settled)
+        worker.take_settled()
         worker.answer_recalls()
 
 
@@ -55,7 +55,7 @@ def test_a_held_task_is_taken_over_and_not_started_twice(bench: Bench, first: st
         worker.finish(task)
     assert client.take_results() == {number: (Outcome.VALUE, b"done")}
     assert other.take_tasks() == worker.take_tasks() == []
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     bench.advance(10.0)
     bench.check_empty()
 
@@ -97,7 +97,7 @@ def test_what_no_client_wants_is_dropped_when_the_window_ends(bench: Bench) -> N
     cancels = {row[0] for message in worker.take(m.CancelAttempts) for row in message.rows}
     assert cancels == {first[0], second[0]}
     assert bench.deleted == [client.object(1)]
-    assert worker.take_one(m.Settled).attempts == (second[0],)
+    assert worker.take_settled() == [second[0]]
     worker.give_back(first[0], reason=m.ReturnReason.CANCELLED)
     bench.check_empty()
 

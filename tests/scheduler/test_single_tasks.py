@@ -18,7 +18,7 @@ def test_a_task_goes_to_a_worker_and_its_result_comes_back(bench: Bench) -> None
     worker.finish((attempt,), result=b"42", seconds=0.5)
     assert client.take(m.TaskResults) == [m.TaskResults(1, ((number, 0, b"42", (), 0.5),))]
     client.send(m.AckResults(1))
-    assert worker.take_one(m.Settled).attempts == (attempt,)
+    assert worker.take_settled() == [attempt]
     bench.check_empty()
 
 
@@ -29,11 +29,11 @@ def test_a_result_is_settled_when_it_is_acknowledged_and_not_before(bench: Bench
     worker.finish(first)
     second = worker.take_tasks()[0]
     worker.finish(second)
-    assert worker.take(m.Settled) == []
+    assert worker.take_settled() == []
     client.send(m.AckResults(1))
-    assert worker.take_one(m.Settled).attempts == (first[0],)
+    assert worker.take_settled() == [first[0]]
     client.send(m.AckResults(2))
-    assert worker.take_one(m.Settled).attempts == (second[0],)
+    assert worker.take_settled() == [second[0]]
 
 
 def test_an_error_is_passed_on_as_it_is(bench: Bench) -> None:
@@ -41,7 +41,7 @@ def test_an_error_is_passed_on_as_it_is(bench: Bench) -> None:
     (number,) = client.submit(b"x")
     worker.finish(*worker.take_tasks(), result=b"pickled exception", outcome=Outcome.ERROR)
     assert client.take_results() == {number: (Outcome.ERROR, b"pickled exception")}
-    assert worker.take(m.Settled)
+    assert worker.take_settled()
     bench.check_empty()
 
 
@@ -63,7 +63,7 @@ def test_a_repeated_result_changes_nothing(bench: Bench) -> None:
     assert [payload for _, payload in client.take_results().values()] == [b"first"]
     worker.finish(task, result=b"third")
     assert client.take_results() == {}
-    assert worker.take(m.Settled)[-1].attempts == (task[0],), "the worker may forget what nobody waits for"
+    assert worker.take_settled()[-1] == task[0], "the worker may forget what nobody waits for"
 
 
 def test_results_of_one_step_travel_in_one_message(bench: Bench) -> None:
@@ -102,7 +102,8 @@ def test_two_clients_get_equal_running_time_whatever_their_tasks_take(bench: Ben
         client.submit(*[b"x"] * 200, function=1)
     worker = bench.worker()
     used = {client.session: 0.0 for client in clients}
-    for _ in range(150):
+    end = bench.now + 30.0
+    while bench.now < end:
         for task in worker.take_tasks():
             bench.now += seconds[task[1]]
             used[task[1]] += seconds[task[1]]
@@ -151,7 +152,7 @@ def test_an_assigned_task_is_cancelled_by_its_worker(bench: Bench) -> None:
     assert client.take_results() == {}
     worker.give_back(task[0], reason=ReturnReason.CANCELLED)
     assert client.take_results()[number][0] is Outcome.CANCELLED
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     bench.check_empty()
 
 
@@ -163,7 +164,7 @@ def test_a_result_that_was_faster_than_the_cancel_counts(bench: Bench) -> None:
     worker.finish(task)
     assert client.take_results() == {number: (Outcome.VALUE, b"done")}
     worker.take(m.CancelAttempts)
-    worker.take(m.Settled)
+    worker.take_settled()
     bench.check_empty()
 
 
@@ -183,7 +184,7 @@ def test_a_task_that_its_worker_stopped_for_a_reason_of_its_own_runs_again(bench
     worker.finish(task, outcome=Outcome.CANCELLED)
     (again,) = worker.take_tasks()
     assert (again[2], again[0] != task[0]) == (number, True)
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     assert client.take_results() == {}
 
 

@@ -11,7 +11,7 @@ from tests.kit.scheduler import Bench, FakeWorker
 
 def settle(*workers: FakeWorker) -> None:
     for worker in workers:
-        worker.take(m.Settled)
+        worker.take_settled()
         worker.take(m.CancelAttempts)
         worker.answer_recalls()
 
@@ -281,7 +281,7 @@ def test_a_settlement_that_was_lost_on_its_way_is_told_again(bench: Bench) -> No
     assert worker.connect(finished=[worker.held(task)]).drop == ((1, task[0]),)
     worker.finish(task)
     assert client.take_results() == {}
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     bench.check_empty()
 
 
@@ -293,9 +293,9 @@ def test_a_result_that_is_not_yet_acknowledged_may_come_again(bench: Bench) -> N
     worker.lose()
     assert worker.connect(finished=[worker.held(task)]).drop == ()
     worker.finish(task)
-    assert worker.take(m.Settled) == []
+    assert worker.take_settled() == []
     assert len(client.take_results()) == 1
-    assert worker.take_one(m.Settled).attempts == (task[0],)
+    assert worker.take_settled() == [task[0]]
     bench.check_empty()
 
 

@@ -38,6 +38,7 @@ class SimulatedSlot:
     outcomes: dict[int, int] = field(factory=dict)  # of items done, where they are not values
     interrupted: set[int] = field(factory=set)
     untruncated: int | None = None
+    wake_at: int | None = None
 
 
 class SimulatedWorker:
@@ -92,6 +93,7 @@ class SimulatedWorker:
                 count += part.rows if hasattr(part, "rows") else len(part)
             slot.limit += count
             assert slot.limit == effect.limit
+            slot.wake_at = effect.wake_at
         elif isinstance(effect, e.Truncate):
             slot = self.slots[effect.slot]
             if self.is_locked:

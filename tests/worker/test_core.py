@@ -44,9 +44,14 @@ def test_of_an_unknown_function_one_item_runs_and_one_waits_behind_it(one: Simul
     assert one.core.queued_rows == 98
 
 
-def test_of_a_short_function_five_milliseconds_are_fed(one: SimulatedWorker) -> None:
+def test_of_a_short_function_as_many_are_fed_as_fill_the_time(one: SimulatedWorker) -> None:
+    one.slice(10_000, expected_s=100e-6)
+    assert one.slots[0].limit == tuning.FEED_NS // 100_000
+
+
+def test_of_a_very_short_function_no_more_are_fed_than_the_ring_has_room_for(one: SimulatedWorker) -> None:
     one.slice(10_000, expected_s=10e-6)
-    assert one.slots[0].limit == tuning.FEED_NS // 10_000
+    assert one.slots[0].limit == tuning.FEED_ITEMS
 
 
 def test_of_large_rows_no_more_bytes_are_fed_than_the_limit(one: SimulatedWorker) -> None:
@@ -66,6 +71,30 @@ def test_a_measured_duration_replaces_the_prediction(one: SimulatedWorker) -> No
         one.finish(0, 1)  # 1 µs in the simulation
         one.look(0)
     assert one.slots[0].limit > 1000
+
+
+def test_a_slot_is_fed_again_when_little_of_its_time_is_left(one: SimulatedWorker) -> None:
+    one.slice(10_000, expected_s=1e-3)
+    slot = one.slots[0]
+    assert slot.limit == tuning.FEED_NS // 1_000_000
+    assert slot.wake_at == slot.limit - tuning.WAKE_NS // 1_000_000
+
+
+def test_a_slot_that_has_little_is_fed_again_at_half_of_it(one: SimulatedWorker) -> None:
+    one.slice(20_000, expected_s=5e-6)
+    slot = one.slots[0]
+    assert slot.limit == tuning.FEED_ITEMS, "less time than WAKE_NS"
+    assert slot.wake_at == slot.limit - tuning.FEED_ITEMS // 2
+
+
+def test_of_long_items_the_last_one_is_the_moment_to_feed_again(one: SimulatedWorker) -> None:
+    one.slice(10, expected_s=10.0)
+    assert (one.slots[0].limit, one.slots[0].wake_at) == (2, 2)
+
+
+def test_with_nothing_queued_there_is_nothing_to_be_woken_for(one: SimulatedWorker) -> None:
+    one.slice(10, expected_s=1e-3)
+    assert (one.slots[0].limit, one.slots[0].wake_at) == (10, None)
 
 
 def test_idle_slots_share_what_there_is(two: SimulatedWorker) -> None:
@@ -157,11 +186,11 @@ def test_a_batch_of_results_of_several_attempts_is_cut_by_attempt(one: Simulated
 
 
 def test_a_recall_returns_everything_that_is_not_claimed(one: SimulatedWorker) -> None:
-    attempt = one.slice(1000, expected_s=100e-6)
+    attempt = one.slice(10_000, expected_s=100e-6)
     one.claim(0, 10)
     one.do(m.Recall(((attempt, 0),)))
     fed = tuning.FEED_NS // 100_000
-    assert one.returned_rows(attempt) == [(10, fed, ReturnReason.RECALLED), (fed, 1000, ReturnReason.RECALLED)]
+    assert one.returned_rows(attempt) == [(10, fed, ReturnReason.RECALLED), (fed, 10_000, ReturnReason.RECALLED)]
     one.finish(0, 10)
     one.look(0)
     assert len(one.reported) == 10
