@@ -28,7 +28,7 @@ EXCEPTIONS = {
     ("managers", "scaler_trio.worker.entry"),  # a native unit is a worker started by its entry point
 }
 # Pure besides every module named core.py: prefixes of module names.
-PURE: set[str] = {"scaler_protocol"}
+PURE: set[str] = {"scaler_protocol", "scaler_trio.ranges", "scaler_trio.objects.index"}
 IMPURE_LIBRARIES = {
     *("trio", "asyncio", "socket", "select", "selectors", "ssl", "time", "random", "secrets", "os"),
     *("threading", "multiprocessing", "subprocess", "signal", "mmap", "tempfile", "psutil", "boto3"),

@@ -19,9 +19,9 @@ from scaler_protocol.messages import ArrayResults, Outcome, TaskOptions
 from scaler_trio.client import events as ev
 from scaler_trio.client.outcomes import load_failure, load_value
 from scaler_trio.client.progress import Progress
-from scaler_trio.client.ranges import Range
 from scaler_trio.client.session import Session
 from scaler_trio.errors import ScalerError
+from scaler_trio.ranges import Range
 from scaler_trio.serialization import PLAIN, Block, BlockWriter
 
 AHEAD_BYTES: Final = 4 * limits.MIB

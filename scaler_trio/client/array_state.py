@@ -13,7 +13,7 @@ from attrs import define, field
 from scaler_protocol import Message, limits
 from scaler_protocol.messages import ArrayBlock, ArrayResults, EndArray, OpenArray, TaskOptions
 from scaler_trio.client.events import BlockAdded, Function
-from scaler_trio.client.ranges import Range, RangeSet
+from scaler_trio.ranges import Range, RangeSet
 
 
 @define(eq=False)
@@ -76,7 +76,8 @@ class ArrayState:
 
     def finish(self, lo: int, hi: int) -> list[Range]:
         """Rows are done; the pieces that were not before. A sent block without open rows is freed."""
-        pieces = self.done.add(lo, hi)
+        pieces = self.done.missing(lo, hi)
+        self.done.add(lo, hi)
         for first, last in pieces:
             i = max(0, bisect_right(self._blocks, first, key=_start) - 1)
             while i < len(self._blocks) and self._blocks[i].message.start < last:
@@ -163,7 +164,7 @@ class ArrayState:
             assert kept.message.start >= at
             at = kept.end
             start = kept.message.start
-            assert kept.left == kept.end - start - self.done.count_within(start, kept.end)
+            assert kept.left == kept.end - start - sum(b - a for a, b in self.done.within(start, kept.end))
             assert kept.left > 0 or id(kept) in waiting, "a finished block was not freed"
         assert at <= self.rows
         assert 0 <= self.sent_rows <= self.rows

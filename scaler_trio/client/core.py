@@ -21,9 +21,9 @@ from scaler_trio.client.array_state import ArrayState
 from scaler_trio.client.function_table import FunctionTable
 from scaler_trio.client.graph_state import GraphState
 from scaler_trio.client.object_holds import ObjectHolds
-from scaler_trio.client.ranges import RangeSet, ranges_of
 from scaler_trio.client.receipts import Receipts
 from scaler_trio.client.task_table import OWNER, TaskTable
+from scaler_trio.ranges import RangeSet, ranges_of
 
 SEND_AHEAD_BYTES: Final = 2 * 1024 * 1024
 """What may wait for the socket, well below the 8 MiB at which a link gives up on its peer."""

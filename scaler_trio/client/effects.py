@@ -7,7 +7,7 @@ from scaler_protocol import Message
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import ArrayResults
 from scaler_protocol.values import frozen
-from scaler_trio.client.ranges import Range
+from scaler_trio.ranges import Range
 
 
 @frozen

@@ -8,7 +8,7 @@ from attrs import define, field
 from scaler_protocol import Message, limits
 from scaler_protocol.messages import GraphEnd, GraphNodes, TaskOptions
 from scaler_trio.client.events import Function, NodeRow
-from scaler_trio.client.ranges import RangeSet
+from scaler_trio.ranges import RangeSet
 
 MESSAGE_BYTES: Final = 1024 * 1024
 """Payload in one message, so that others interleave."""

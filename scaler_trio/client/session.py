@@ -27,9 +27,9 @@ from scaler_trio.client.core import ClientCore
 from scaler_trio.client.future import ScalerFuture, _call_back, settle
 from scaler_trio.client.link_thread import LinkThread, Target, client_name
 from scaler_trio.client.objects import ClientObjects, Reader
-from scaler_trio.client.ranges import Range
 from scaler_trio.errors import ClientClosed, ConnectionFailed, ConnectionLost, ScalerError, TaskCancelled
 from scaler_trio.net import Address, Link
+from scaler_trio.ranges import Range
 
 BATCH_ROWS: Final = 256
 """Calls that are collected before the calling thread sends them itself: about a millisecond of ``submit``."""

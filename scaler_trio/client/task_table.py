@@ -9,7 +9,7 @@ from scaler_protocol.messages import SubmitTasks, TaskOptions
 from scaler_trio.client.events import TaskRow
 from scaler_trio.client.function_table import FunctionTable
 from scaler_trio.client.graph_state import MESSAGE_BYTES
-from scaler_trio.client.ranges import RangeSet
+from scaler_trio.ranges import RangeSet
 
 if TYPE_CHECKING:
     from scaler_protocol.fields import Row

@@ -5,13 +5,13 @@ from attrs import define
 from scaler_protocol import limits
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.blocks import Blocks, checked_block
 from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.demands import demand_of, function_of
 from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.queues import has_unassigned
-from scaler_trio.scheduler.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, Client
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import CANCELLED_TEXT

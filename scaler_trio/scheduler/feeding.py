@@ -7,9 +7,9 @@ from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
+from scaler_trio.scheduler.fixed_rows import ONE_ROW
 from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, EMPTY, TIERS, Group
 from scaler_trio.scheduler.queues import Line
-from scaler_trio.scheduler.ranges import ONE_ROW
 from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Suspect, Task, Worker
 from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from scaler_trio.scheduler.ranges import RangeSet
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, Client, Graph, Source, Task, Worker
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskState

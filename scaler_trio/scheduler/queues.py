@@ -11,7 +11,7 @@ from heapq import heappop, heappush, heapreplace
 
 from attrs import define, field
 
-from scaler_trio.scheduler.ranges import RangeSet
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, ClassKey, Client, Source, Suspect, Task
 from scaler_trio.scheduler.states import TaskState
 

@@ -11,7 +11,8 @@ from attrs import define, field
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.messages import TaskOptions
-from scaler_trio.scheduler.ranges import FixedRows, RangeSet
+from scaler_trio.ranges import RangeSet
+from scaler_trio.scheduler.fixed_rows import FixedRows
 from scaler_trio.scheduler.states import TaskState
 
 if TYPE_CHECKING:

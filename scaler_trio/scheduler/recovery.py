@@ -11,8 +11,9 @@ from attrs import define, field
 from scaler_protocol import Message
 from scaler_protocol import messages as m
 from scaler_protocol.fields import Row
+from scaler_trio.ranges import RangeSet
+from scaler_trio.scheduler.fixed_rows import ONE_ROW
 from scaler_trio.scheduler.queues import has_unassigned
-from scaler_trio.scheduler.ranges import ONE_ROW, RangeSet
 from scaler_trio.scheduler.records import Array, Client, Task, Worker
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState

@@ -3,9 +3,9 @@
 from attrs import define
 
 from scaler_protocol.messages import NoticeKind, Outcome
+from scaler_trio.ranges import Range, RangeSet
 from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.queues import has_unassigned
-from scaler_trio.scheduler.ranges import Range, RangeSet
 from scaler_trio.scheduler.records import Array, Attempt, Task
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent, TaskState

@@ -4,11 +4,11 @@ from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
+from scaler_trio.ranges import Range
 from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.estimates import observe
-from scaler_trio.scheduler.ranges import Range
 from scaler_trio.scheduler.records import Array, Attempt, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue

@@ -3,11 +3,11 @@
 from attrs import define
 
 from scaler_protocol import messages as m
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.blocks import Block
 from scaler_trio.scheduler.errors import InternalError
 from scaler_trio.scheduler.estimates import slice_rows
 from scaler_trio.scheduler.queues import has_unassigned
-from scaler_trio.scheduler.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, Suspect, Worker
 from scaler_trio.scheduler.state import SchedulerState
 

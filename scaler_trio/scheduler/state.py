@@ -6,10 +6,11 @@ from attrs import define, field
 
 from scaler_protocol import ErrorCode, limits
 from scaler_protocol import messages as m
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.effects import Close, Effects
+from scaler_trio.scheduler.fixed_rows import NO_ROWS, FixedRows
 from scaler_trio.scheduler.fleet import Fleet
 from scaler_trio.scheduler.queues import ReadyQueues
-from scaler_trio.scheduler.ranges import NO_ROWS, FixedRows, RangeSet
 from scaler_trio.scheduler.records import STORY_LENGTH, Array, Attempt, Client, Function, Source, Task, Worker
 from scaler_trio.scheduler.references import ObjectReferences
 from scaler_trio.scheduler.states import TaskEvent, TaskState, transition

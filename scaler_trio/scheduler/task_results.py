@@ -7,8 +7,8 @@ from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.estimates import observe
+from scaler_trio.scheduler.fixed_rows import NO_ROWS, ONE_ROW
 from scaler_trio.scheduler.ownership import find
-from scaler_trio.scheduler.ranges import NO_ROWS, ONE_ROW
 from scaler_trio.scheduler.records import Attempt, Client, Function, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue

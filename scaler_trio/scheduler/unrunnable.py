@@ -4,8 +4,8 @@ from attrs import define, field
 
 from scaler_protocol.limits import TEXT_BYTES, clip
 from scaler_protocol.messages import Outcome
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.completion import Completion
-from scaler_trio.scheduler.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, ClassKey, Task
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent

@@ -4,8 +4,8 @@ from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import HELD_ROWS
+from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.errors import PeerFault
-from scaler_trio.scheduler.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, Attempt, Client, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaler_protocol.fields import Row as WireRow
+from scaler_trio.ranges import Range, RangeSet
 from scaler_trio.worker.errors import InternalError
-from scaler_trio.worker.ranges import Range, merge
 from scaler_trio.worker.records import Attempt
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def held_ranges(core: "WorkerCore") -> tuple[tuple[WireRow, ...], tuple[WireRow,
         ):
             rows += [
                 (attempt.epoch, attempt.number, attempt.client, attempt.task, lo, hi, crashes)
-                for lo, hi in merge(ranges)
+                for lo, hi in RangeSet(ranges)
             ]
     return tuple(unfinished[:HELD_ROWS]), tuple(finished[:HELD_ROWS])
 
@@ -41,12 +41,11 @@ def check_core(core: "WorkerCore") -> None:
     places = _places(core)
     for attempt, ranges in places.items():
         rows = sum([hi - lo for lo, hi in ranges])
-        _must(rows == sum([hi - lo for lo, hi in merge(ranges)]), f"{attempt}: rows are in two places: {ranges}")
+        _must(rows == len(RangeSet(ranges)), f"{attempt}: rows are in two places: {ranges}")
         _must(core.attempts.get((attempt.epoch, attempt.number)) is attempt, f"{attempt} is queued or fed, and unknown")
-        finished = merge([(kept.lo, kept.hi) for kept in attempt.kept])
-        both = merge([*ranges, *finished])
-        total = rows + sum([hi - lo for lo, hi in finished])
-        _must(total == sum([hi - lo for lo, hi in both]), f"{attempt}: rows are unfinished and finished")
+        finished = RangeSet([(kept.lo, kept.hi) for kept in attempt.kept])
+        both = RangeSet([*ranges, *finished])
+        _must(rows + len(finished) == len(both), f"{attempt}: rows are unfinished and finished")
     users: Counter[int] = Counter()
     for attempt in core.attempts.values():
         rows = sum([hi - lo for lo, hi in places.get(attempt, [])])

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from scaler_protocol import Buffer
 from scaler_protocol.messages import Outcome, TaskOptions
-from scaler_trio.worker.ranges import Range
+from scaler_trio.ranges import RangeSet
 
 
 @define(eq=False)
@@ -78,7 +78,7 @@ class Attempt:
     open: int  # rows that have not ended
     kept: list[Kept] = field(factory=list)
     crashes: list[Crash] = field(factory=list)  # only while not connected
-    cancelled: list[Range] = field(factory=list)  # rows that the scheduler wants stopped
+    cancelled: RangeSet | None = None  # rows that the scheduler wants stopped
     is_dropped: bool = False  # whatever still comes of it is thrown away
     withheld: int = 0  # withdrawals in progress: its queued rows are not fed
 
@@ -154,6 +154,6 @@ class Slot:
 class Withdrawal:
     """Rows that are to leave the queue as soon as the slots that have some of them are truncated."""
 
-    wanted: dict[Attempt, list[Range]]
+    wanted: dict[Attempt, RangeSet]
     reason: int
     waiting: set[int]  # slots

@@ -6,7 +6,6 @@ from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
 from scaler_trio.worker import events as e
 from scaler_trio.worker import reports, tuning, withdrawing
-from scaler_trio.worker.ranges import contains
 from scaler_trio.worker.records import Crash, Fed, Interruption, Kept, Piece, SingleRow, Slot
 from scaler_trio.worker.states import Happening, Row, step
 
@@ -22,7 +21,7 @@ def stop_if_unwanted(core: "WorkerCore", slot: Slot) -> None:
     fed = slot.fed[0]
     attempt = fed.attempt
     outcome = None
-    if attempt.is_dropped or (attempt.cancelled and contains(attempt.cancelled, fed.lo)):
+    if attempt.is_dropped or (attempt.cancelled is not None and fed.lo in attempt.cancelled):
         outcome = Outcome.CANCELLED
     elif (deadline := timeout(core, slot)) is not None and core.now >= deadline:
         outcome = Outcome.TIMED_OUT

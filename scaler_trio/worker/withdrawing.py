@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
+from scaler_trio.ranges import RangeSet
 from scaler_trio.worker import events as e
 from scaler_trio.worker.feeding import BATCH_ROWS
-from scaler_trio.worker.ranges import merge, split
 from scaler_trio.worker.records import Attempt, Piece, Slot, Withdrawal
 from scaler_trio.worker.states import Happening, Row, step
 
@@ -43,18 +43,18 @@ def on_cancel(core: "WorkerCore", message: m.CancelAttempts) -> None:
 
 def withdraw(core: "WorkerCore", wanted: dict[Attempt, list[tuple[int, int]]], reason: ReturnReason) -> None:
     """Take rows out of slots, as far as possible, and out of the queue, and answer."""
-    wanted = {attempt: merge(ranges) for attempt, ranges in wanted.items()}
     if not wanted:
         return
-    withdrawal = Withdrawal(wanted, int(reason), set())
-    for attempt in wanted:
+    withdrawal = Withdrawal({attempt: RangeSet(ranges) for attempt, ranges in wanted.items()}, int(reason), set())
+    for attempt, ranges in wanted.items():
         attempt.withheld += 1
         if reason is ReturnReason.CANCELLED:
-            attempt.cancelled = merge([*attempt.cancelled, *wanted[attempt]])
+            attempt.cancelled = RangeSet([*(attempt.cancelled or ()), *ranges])
     core.withdrawals.append(withdrawal)
     for slot in core.slots:
         for fed in slot.fed:
-            inside = split(fed.lo, fed.hi, wanted[fed.attempt])[0] if fed.attempt in wanted else ()
+            rows = withdrawal.wanted.get(fed.attempt)
+            inside = rows.within(fed.lo, fed.hi) if rows is not None else ()
             if inside:
                 # Claimed or not: the look at the page that comes with it tells what runs, and may need an interrupt.
                 withdrawal.waiting.add(slot.number)
@@ -76,14 +76,17 @@ def end_withdrawal(core: "WorkerCore", withdrawal: Withdrawal) -> None:
     rest: deque[Piece] = deque()
     gone: list[tuple[Attempt, int, int]] = []
     for piece in core.queue:
-        ranges = withdrawal.wanted.get(piece.attempt)
-        inside, outside = split(piece.lo, piece.hi, ranges) if ranges else ([], [(piece.lo, piece.hi)])
+        wanted = withdrawal.wanted.get(piece.attempt)
+        inside = wanted.within(piece.lo, piece.hi) if wanted is not None else ()
+        if wanted is None or not inside:
+            rest.append(piece)
+            continue
         gone += [(piece.attempt, lo, hi) for lo, hi in inside]
-        rest += [Piece(piece.attempt, lo, hi) for lo, hi in outside] if inside else [piece]
+        rest += [Piece(piece.attempt, lo, hi) for lo, hi in wanted.missing(piece.lo, piece.hi)]
     core.queue = rest
     answered = {attempt for attempt, _, _ in gone}
     if is_recall:
-        gone += [(a, r[0][0], r[0][0]) for a, r in withdrawal.wanted.items() if a not in answered]
+        gone += [(a, r.first[0], r.first[0]) for a, r in withdrawal.wanted.items() if a not in answered]
     _return(core, gone, withdrawal.reason, happening)
 
 

@@ -1,10 +1,11 @@
-"""A set of whole numbers kept as sorted, disjoint ranges: which rows of an array are done, or wait, or run."""
+"""Sets of whole numbers kept as sorted, disjoint ranges: which rows are done, or wait, or run. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
+"""From the first number up to, and without, the second."""
 
 
 class RangeSet:
@@ -150,37 +151,24 @@ class RangeSet:
         return self._los[-1], self._his[-1]
 
 
-class FixedRows:
-    """The rows of a single task, which has one: open, or not. Two shared values instead of a set for each task."""
-
-    __slots__ = ("_ranges",)
-
-    def __init__(self, *ranges: Range) -> None:
-        self._ranges = list(ranges)
-
-    def __len__(self) -> int:
-        return len(self._ranges)
-
-    def __iter__(self) -> Iterator[Range]:
-        return iter(self._ranges)
-
-    def __contains__(self, row: int) -> bool:
-        return row == 0 and bool(self._ranges)
-
-    def __repr__(self) -> str:
-        return f"FixedRows({self._ranges})"
-
-    def within(self, lo: int, hi: int) -> list[Range]:
-        """As of ``RangeSet``."""
-        return list(self._ranges) if lo <= 0 < hi else []
-
-    @property
-    def first(self) -> Range:
-        """As of ``RangeSet``."""
-        return self._ranges[0]
-
-    last = first
-
-
-ONE_ROW: Final = FixedRows((0, 1))
-NO_ROWS: Final = FixedRows()
+def ranges_of(numbers: Iterable[int], at_most: int) -> tuple[Range, ...]:
+    """The numbers as ranges; if they would be more than ``at_most``, the narrowest gaps are covered too."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number:
+            found[-1][1] = number + 1
+        else:
+            found.append([number, number + 1])
+    if len(found) > at_most:
+        gaps = sorted(found[i + 1][0] - found[i][1] for i in range(len(found) - 1))
+        widest = gaps[len(found) - 1 - at_most]
+        merged = [found[0]]
+        excess = len(found) - at_most
+        for lo, hi in found[1:]:
+            if excess and lo - merged[-1][1] <= widest:
+                merged[-1][1] = hi
+                excess -= 1
+            else:
+                merged.append([lo, hi])
+        found = merged
+    return tuple([(lo, hi) for lo, hi in found])

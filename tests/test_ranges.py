@@ -1,4 +1,4 @@
-"""RangeSet against a plain set of numbers."""
+"""Sets of numbers as ranges, against plain sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler_trio.scheduler.ranges import NO_ROWS, ONE_ROW, RangeSet
+from scaler_trio.ranges import RangeSet, ranges_of
 
 bounds = st.tuples(st.integers(0, 30), st.integers(0, 30))
 steps = st.lists(st.tuples(st.sampled_from(["add", "remove"]), bounds), max_size=30)
@@ -53,14 +53,11 @@ def test_an_empty_set_has_no_first_range() -> None:
         _ = RangeSet().first
 
 
-def test_the_rows_of_a_single_task_look_like_a_range_set() -> None:
-    one = RangeSet([(0, 1)])
-    assert list(ONE_ROW) == list(one)
-    assert (len(ONE_ROW), len(NO_ROWS)) == (1, 0)
-    assert ONE_ROW.first == ONE_ROW.last == one.first
-    for lo, hi in [(0, 1), (0, 5), (1, 2), (0, 0)]:
-        assert ONE_ROW.within(lo, hi) == one.within(lo, hi)
-        assert NO_ROWS.within(lo, hi) == []
-    assert 0 in ONE_ROW
-    assert 1 not in ONE_ROW
-    assert 0 not in NO_ROWS
+@given(st.sets(st.integers(0, 200), max_size=60), st.integers(1, 10))
+def test_too_many_ranges_cover_the_narrowest_gaps(numbers: set[int], at_most: int) -> None:
+    found = ranges_of(numbers, at_most)
+    assert len(found) <= at_most
+    covered = {number for lo, hi in found for number in range(lo, hi)}
+    assert covered >= numbers
+    if len(ranges_of(numbers, 1000)) <= at_most:
+        assert covered == numbers
