@@ -10,9 +10,9 @@ class Tuning:
     """Times in seconds, sizes in bytes."""
 
     slice_s: float = 0.150
-    """Work in one slice, and so ten messages a second and worker: on busy cores each costs a millisecond."""
+    """Work in one slice, and so seven messages a second and worker: on busy cores each costs a millisecond."""
 
-    least_slice_s: float = 0.150
+    least_slice_s: float = 0.005
     """A slice is not cut finer than this, however near the end: below it the message costs more than the imbalance."""
 
     feed_s: float = 0.300

@@ -357,13 +357,14 @@ class ProcessorLoop:
         cells[STUCK] = 0
 
     def _receive(self) -> None:
-        """Read messages; if there are none, tell the agent that we have run dry, and wait."""
+        """Read messages; if there are none, tell the agent of what it has not heard of, and wait."""
         buffer = self._inbox.get_buffer()
         try:
             try:
                 count = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                self._signal()
+                if self._page.cells[DONE] != self._reported or self._page.cells[STUCK]:
+                    self._signal()
                 count = self._socket.recv_into(buffer)
         except OSError as error:
             raise AgentGone from error

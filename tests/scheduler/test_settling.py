@@ -123,12 +123,13 @@ def test_of_large_results_a_worker_is_told_at_once(bench: Bench, is_large: bool)
     """It pauses when it keeps too much."""
     client, worker = bench.client(), bench.worker()
     rows = round(bench.tuning.slice_s / 0.001)
-    client.open(bench.tuning.samples + rows)
+    client.open(bench.tuning.samples + 4 * rows)
     for _ in range(bench.tuning.samples):
         worker.finish_slice(*worker.take_slices(), seconds_each=0.001)
     client.take_rows()
     worker.take_settled()
-    (slice_,) = worker.take_slices()
+    slice_ = worker.take_slices()[0]
+    assert slice_.hi - slice_.lo == rows
     size = SETTLED_BYTES // rows + 1 if is_large else 1
     for row in range(slice_.lo, slice_.hi):
         worker.send(m.SliceResults(slice_.attempt, row, row + 1, (), (), 0.001, u32([size]), bytes(size)))
