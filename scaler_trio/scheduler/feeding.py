@@ -8,7 +8,7 @@ from attrs import define
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
 from scaler_trio.scheduler.fixed_rows import ONE_ROW
-from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, EMPTY, TIERS, Group
+from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, TIERS, Group
 from scaler_trio.scheduler.queues import Line
 from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Suspect, Task, Worker
 from scaler_trio.scheduler.slicing import Slicing
@@ -60,6 +60,8 @@ class Feeding:
                 return
             queue = line.queues[line.priorities[0]]
             source = queue[0]
+            if tier == DEEP and type(source) is not Array:
+                return
             amounts = source.demand.amounts
             worker = self._choose(group, line.key, amounts) if amounts else next(iter(place))
             if worker is None:

@@ -13,7 +13,8 @@ from scaler_trio.scheduler.records import ClassKey, Worker
 EMPTY: Final = 0  # has nothing
 FREE: Final = 1  # has a free slot
 AHEAD: Final = 2  # every slot is busy, but little is queued behind
-TIERS: Final = 3
+DEEP: Final = 3  # enough single tasks are queued behind, but not enough rows of arrays
+TIERS: Final = 4
 
 ATTEMPTS_PER_WORKER: Final = 1 << 16
 """Assignments that one worker holds: what is queued there, and what waits to be settled, fits a held-set."""
@@ -21,7 +22,7 @@ ATTEMPTS_PER_WORKER: Final = 1 << 16
 ROOMS: Final = 16
 """Classes with amounts whose roomy workers a group remembers."""
 
-Places = tuple[dict[Worker, None], dict[Worker, None], dict[Worker, None]]
+Places = tuple[dict[Worker, None], ...]
 
 
 @define(eq=False, repr=False)
@@ -31,7 +32,9 @@ class Group:
     python: str
     capabilities: dict[str, int]
     members: int = 0
-    places: Places = field(factory=lambda: ({}, {}, {}))  # by tier, those that may get more, in turn
+    places: Places = field(
+        factory=lambda: tuple([{} for _ in range(TIERS)])
+    )  # by tier, those that may get more, in turn
     rooms: dict[ClassKey, dict[Worker, None]] = field(factory=dict)  # of those, who may have the amounts that it takes
     known: dict[ClassKey, bool] = field(factory=dict)  # remembered answers of `fits`
 
@@ -62,7 +65,7 @@ class Fleet:
     """All groups with connected workers."""
 
     groups: dict[tuple[str, tuple[tuple[str, int], ...]], Group] = field(factory=dict)
-    hungry: tuple[dict[Group, None], dict[Group, None], dict[Group, None]] = field(factory=lambda: ({}, {}, {}))
+    hungry: tuple[dict[Group, None], ...] = field(factory=lambda: tuple([{} for _ in range(TIERS)]))
     reserved: dict[Worker, None] = field(factory=dict)  # run empty for suspects
     overloaded: dict[Worker, None] = field(factory=dict)  # hold more than they can run at once, and are not recalled
     slots: int = 0
@@ -103,9 +106,9 @@ class Fleet:
             return -1
         if worker.items < worker.slots:
             return FREE
-        if worker.load_s < worker.depth_s and len(worker.attempts) < ATTEMPTS_PER_WORKER:
-            return AHEAD
-        return -1
+        if worker.load_s >= worker.rows_depth_s or len(worker.attempts) >= ATTEMPTS_PER_WORKER:
+            return -1
+        return AHEAD if worker.load_s < worker.depth_s else DEEP
 
     def update(self, worker: Worker) -> None:
         """Put the worker where it belongs, after anything that changed its load."""

@@ -225,7 +225,8 @@ class Worker:
     manager: str = ""
     capabilities: dict[str, int] = field(factory=dict)
     free: dict[str, int] = field(factory=dict)  # amounts not taken by what it holds
-    depth_s: float = 0.0  # predicted work that it should hold
+    depth_s: float = 0.0  # predicted work that it should hold, of single tasks
+    rows_depth_s: float = 0.0  # predicted work that it should hold, with rows of arrays
     slice_s: float = 0.0  # work in one slice for it
     connected: bool = False
     ready: bool = False  # it has said what it holds

@@ -15,8 +15,12 @@ class Tuning:
     least_slice_s: float = 0.005
     """A slice is not cut finer than this, however near the end: below it the message costs more than the imbalance."""
 
-    feed_s: float = 0.300
-    """Work that a worker is given ahead: twice as long as it takes to hear of it again; it can be taken back."""
+    feed_s: float = 0.050
+    """Work that a worker is given ahead in single tasks: twice as long as it takes to hear of them, and little to
+    remember."""
+
+    feed_rows_s: float = 0.300
+    """The same with rows of arrays, whose results come less often. Either can be taken back."""
 
     prior_s: float = 1.0
     """An unknown function's duration: long, so that nothing is given ahead until it is known."""

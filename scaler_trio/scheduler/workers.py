@@ -58,6 +58,7 @@ class Workers:
         worker.slots = message.slots
         worker.manager = message.manager
         worker.depth_s = (tuning.feed_s + message.latency_s) * message.slots
+        worker.rows_depth_s = (tuning.feed_rows_s + message.latency_s) * message.slots
         worker.slice_s = max(tuning.slice_s, message.latency_s)
         worker.capabilities = dict(message.capabilities)
         worker.free = {name: amount for name, amount in worker.capabilities.items() if amount >= 0}

@@ -83,7 +83,7 @@ def test_slices_grow_to_the_time_that_a_slice_should_take(bench: Bench) -> None:
         worker.finish_slice(slice_, seconds_each=0.001)
     slices = worker.take_slices()
     full = round(bench.tuning.slice_s / 0.001)
-    ahead = math.ceil(bench.tuning.feed_s / bench.tuning.slice_s)
+    ahead = math.ceil(bench.tuning.feed_rows_s / bench.tuning.slice_s)
     assert [slice_.hi - slice_.lo for slice_ in slices] == [full] * ahead, "and as much ahead as feeding allows"
     assert slices[0].expected_s == pytest.approx(0.001)
 
@@ -110,7 +110,7 @@ def test_a_slow_start_does_not_last_when_rows_become_short(bench: Bench) -> None
 
 
 def test_near_the_end_slices_shrink_so_that_all_workers_end_together(bench: Bench) -> None:
-    bench = Bench(tuning=Tuning(slice_s=0.02, least_slice_s=0.001, feed_s=0.05))
+    bench = Bench(tuning=Tuning(slice_s=0.02, least_slice_s=0.001, feed_rows_s=0.05))
     client, workers = bench.client(), [bench.worker(name) for name in "abcd"]
     client.open(1000)
     sizes: list[int] = []

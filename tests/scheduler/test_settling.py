@@ -94,7 +94,7 @@ def test_a_message_to_one_worker_tells_no_other(bench: Bench) -> None:
 def test_a_recall_takes_what_is_settled_along(bench: Bench) -> None:
     client, busy = bench.client(), bench.worker("busy")
     acknowledged(client, busy, 8)
-    client.submit(*[b"x"] * 100)
+    client.submit(*[b"x"] * 40)
     first, *_ = busy.take_tasks()
     busy.inbox.clear()
     busy.finish(first, seconds=0.001)
