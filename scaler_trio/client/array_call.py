@@ -158,7 +158,7 @@ class ArrayCall:
         found = len(self._results)
         if count not in (-1, found):
             raise RuntimeError(f"the items changed while map read them: there were {count}, and then {found}")
-        handle(ev.ArrayEnded(self._number, 0))
+        handle(ev.ArrayEnded(self._number))
 
     def _fill(self, writer: BlockWriter, rows: Iterator[Any], size: int) -> tuple[Block | None, int]:
         """The next block, and how many rows the one after it should have."""

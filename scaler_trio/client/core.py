@@ -22,14 +22,9 @@ from scaler_trio.client.function_table import FunctionTable
 from scaler_trio.client.graph_state import GraphState
 from scaler_trio.client.object_holds import ObjectHolds
 from scaler_trio.client.receipts import Receipts
+from scaler_trio.client.sending import Journal, Sender
 from scaler_trio.client.task_table import OWNER, TaskTable
 from scaler_trio.ranges import RangeSet, ranges_of
-
-SEND_AHEAD_BYTES: Final = 2 * 1024 * 1024
-"""What may wait for the socket, well below the 8 MiB at which a link gives up on its peer."""
-
-OUTBOX_S: Final = 0.002
-"""How soon to look again when that much waits; a link tells nobody that it has drained."""
 
 HELD_RANGES: Final = 1 << 17
 """Ranges in ``ClientHeld``; half of its limit."""
@@ -45,29 +40,28 @@ class ClientCore:
         self._online = False  # ClientKnown has come on this connection
         self._connected = False
         self._abandoned = False
-        self._outbox_at: float | None = None  # when to look at the outbox again
-        self._credit_bytes = 0  # payload that may be sent on this connection in all
-        self._sent_bytes = 0  # payload that was
-        self._backlog_rows = 0  # as last announced
         self._receipts = Receipts()
         self._functions = FunctionTable()
         self._tasks = TaskTable(self._functions)
         self._graphs: dict[int, GraphState] = {}
         self._graph_of: dict[int, GraphState] = {}  # by node
         self._arrays: dict[int, ArrayState] = {}
-        self._turns: deque[int] = deque()  # arrays with something to send, whose turn is next first
         self._holds = ObjectHolds()
         self._control: list[Message] = []  # cancels that wait for ClientKnown
         self._messages: list[Message] = []  # of this step
         self._effects: list[do.Effect] = []  # of this step
-        self._journal: deque[tuple[Any, ...]] = deque(maxlen=JOURNAL)
+        self._journal: Journal = deque(maxlen=JOURNAL)
+        self._sender = Sender(self._tasks, self._graphs, self._arrays, self._functions, self._journal)
 
     # ---------------------------------------------------------------------------------------------------- the entry
 
-    def handle(self, event: ev.Event, now: float) -> list[do.Effect]:
-        """Take one event, at ``now`` on any monotonic clock; what is to be done, in order.
+    def handle(self, event: ev.Event, now: float, outbox_bytes: int = 0) -> list[do.Effect]:
+        """Take one event; what is to be done, in order. Never raises for what a peer sent.
 
-        Never raises for what a peer sent.
+        Args:
+            event: what happened.
+            now: on any monotonic clock, in seconds.
+            outbox_bytes: what the link has not yet written.
         """
         if self._abandoned:
             return self._refuse(event)
@@ -81,9 +75,7 @@ class ClientCore:
         if self._receipts.is_due(now):
             self._messages.append(self._receipts.acknowledge())
         if self._online:
-            outbox_bytes = getattr(event, "outbox_bytes", None)
-            if outbox_bytes is not None:
-                self._pump(outbox_bytes, now)
+            self._sender.pump(outbox_bytes, now, self._messages, self._effects)
             if self._holds.releases:
                 self._release()
         effects, self._effects = self._effects, []
@@ -94,10 +86,10 @@ class ClientCore:
 
     def next_deadline(self) -> float | None:
         """When a ``Tick`` is due."""
-        due_at = self._receipts.due_at
-        if due_at is None or self._outbox_at is None:
-            return self._outbox_at if due_at is None else due_at
-        return min(due_at, self._outbox_at)
+        due_at, look_at = self._receipts.due_at, self._sender.look_at
+        if due_at is None or look_at is None:
+            return look_at if due_at is None else due_at
+        return min(due_at, look_at)
 
     @property
     def is_idle(self) -> bool:
@@ -132,14 +124,14 @@ class ClientCore:
         array = self._arrays.get(event.number)
         if array is not None and not array.cancelled:
             array.add(event)
-            self._give_turn(array)
+            self._sender.give_turn(array)
             self._effects.append(do.ArrayProgress(array.owner, array.unsent_bytes))
 
     def _on_ended(self, event: ev.ArrayEnded, now: float) -> None:
         array = self._arrays.get(event.number)
         if array is not None and not array.cancelled:
             array.end()
-            self._give_turn(array)
+            self._sender.give_turn(array)
             self._finish_if_done(array)
         self._note(now, "array ended", event.number)
 
@@ -182,8 +174,7 @@ class ClientCore:
     def _on_known(self, known: m.ClientKnown, now: float) -> None:
         self._receipts.begin_epoch(known.epoch)
         self._online = True
-        self._credit_bytes = known.credit_bytes
-        self._sent_bytes = 0
+        self._sender.begin(known.credit_bytes)
         self._functions.reset()
         tasks = RangeSet([(lo, hi) for lo, hi in known.tasks])
         self._tasks.keep_known(tasks)
@@ -200,7 +191,7 @@ class ClientCore:
                 self._functions.used(array.function)
                 if array.cancelled and array.count:
                     self._messages.append(m.CancelTasks(((array.number, 0, array.count),)))
-            self._give_turn(array)
+            self._sender.give_turn(array)
             self._finish_if_done(array)
             self._effects.append(do.ArrayProgress(array.owner, array.unsent_bytes))
         self._messages += self._holds.declare()
@@ -215,9 +206,8 @@ class ClientCore:
 
     def _go_offline(self) -> None:
         self._connected = self._online = False
-        self._outbox_at = None
+        self._sender.stop()
         self._receipts.forget()
-        self._backlog_rows = 0
         self._control.clear()  # cancels are implied by the next ClientHeld, which names only what is still wanted
 
     def _on_cleared(self, event: ev.Cleared, now: float) -> None:
@@ -232,7 +222,14 @@ class ClientCore:
         if self._connected:
             self._messages.append(m.Goodbye())
         self._abandoned = True
-        for table in (self._tasks, self._graphs, self._graph_of, self._arrays, self._turns, self._holds.releases):
+        for table in (
+            self._tasks,
+            self._graphs,
+            self._graph_of,
+            self._arrays,
+            self._sender.turns,
+            self._holds.releases,
+        ):
             table.clear()
         self._functions.reset()
         self._go_offline()
@@ -264,7 +261,7 @@ class ClientCore:
             elif wrong:
                 self._effects.append(do.Violated(wrong))
         elif kind is m.Credit:
-            self._credit_bytes = max(self._credit_bytes, message.total_bytes)
+            self._sender.credit_bytes = max(self._sender.credit_bytes, message.total_bytes)
         elif kind is m.ClientKnown:
             self._on_known(message, now)
         elif kind is m.Notices:
@@ -353,99 +350,6 @@ class ClientCore:
         if all(array.next_bytes is None for array in self._arrays.values()):
             self._messages += self._holds.take_releases()
 
-    # ------------------------------------------------------------------------------------------------------ sending
-
-    def _pump(self, outbox_bytes: int, now: float) -> None:
-        """Send what credit and outbox allow: single tasks, graphs and a block of each array take turns."""
-        room = SEND_AHEAD_BYTES - outbox_bytes
-        self._outbox_at = None
-        is_starved = False
-        while self._tasks.unsent or self._graphs or self._turns:
-            before = self._sent_bytes
-            count = len(self._messages)
-            if room <= 0:
-                self._outbox_at = now + OUTBOX_S
-                break
-            if not (self._send_tasks(now) and self._send_graph(now) and self._send_turn()):
-                is_starved = True
-                break
-            room -= self._sent_bytes - before
-            if len(self._messages) == count and not self._turns:
-                break
-        self._functions.trim(self._messages)
-        if is_starved or self._backlog_rows:
-            self._announce_backlog()
-
-    def _send_tasks(self, now: float) -> bool:
-        """One message of single tasks; False if credit or the function table are used up."""
-        if not self._tasks.unsent:
-            return True
-        size, goes_on = self._tasks.take_message(self._credit_bytes - self._sent_bytes, self._messages)
-        self._sent_bytes += size
-        last = self._messages[-1] if self._messages else None
-        if type(last) is m.SubmitTasks:
-            rows = last.rows
-            self._journal.append((now, f"sent with {len(rows)} others", rows[0][0], rows[-1][0] + 1))
-        return goes_on
-
-    def _send_graph(self, now: float) -> bool:
-        """The next graph, whole, outside of the credit: half a graph is never started, so it earns no more."""
-        graph = next((graph for graph in self._graphs.values() if not graph.sent), None)
-        if graph is None:
-            return True
-        if not self._functions.has_room(graph.functions):
-            return False
-        numbers = {}
-        for function in graph.functions:
-            number = self._functions.use(function, self._messages)
-            assert number is not None, "there was room for it"
-            numbers[function] = number
-        self._messages += graph.messages(numbers)
-        graph.sent = True
-        self._note(now, "graph sent", graph.number)
-        return True
-
-    def _send_turn(self) -> bool:
-        """A block of the array whose turn it is; False if credit or the function table are used up."""
-        if not self._turns:
-            return True
-        array = self._arrays.get(self._turns[0])
-        if array is None:
-            self._turns.popleft()
-            return True
-        size = array.next_bytes
-        if size is not None and self._sent_bytes + size > self._credit_bytes:
-            return False
-        if not array.opened:
-            number = self._functions.use(array.function, self._messages)
-            if number is None:
-                return False
-            self._messages.append(array.opening(number))
-        if size is not None:
-            self._messages.append(array.take_block())
-            self._sent_bytes += size
-            self._effects.append(do.ArrayProgress(array.owner, array.unsent_bytes))
-        self._turns.popleft()
-        if array.next_bytes is not None:
-            self._turns.append(array.number)
-        else:
-            array.take_end(self._messages)
-        return True
-
-    def _give_turn(self, array: ArrayState) -> None:
-        if array.number not in self._turns:
-            self._turns.append(array.number)
-
-    def _announce_backlog(self) -> None:
-        """Tell how much waits, when it begins, ends, or has doubled or halved."""
-        arrays = [self._arrays[number] for number in self._turns if number in self._arrays]
-        size = self._tasks.unsent_bytes + sum([array.unsent_bytes for array in arrays])
-        count = len(self._tasks.unsent) + sum([array.unsent_rows for array in arrays])
-        told = self._backlog_rows
-        if (count == 0) != (told == 0) or count > 2 * told or 2 * count < told:
-            self._backlog_rows = count
-            self._messages.append(m.Backlog(count, size))
-
     # ------------------------------------------------------------------------------------------------------- inside
 
     def _note(self, now: float, what: str, number: int = -1) -> None:
@@ -459,10 +363,10 @@ class ClientCore:
         assert all(number == array.number and not array.is_done for number, array in self._arrays.items())
         assert (self._receipts.due_at is None) == (self._receipts.pending == 0)
         assert not (self._online and self._control)
-        assert len(set(self._turns)) == len(self._turns)
+        assert len(set(self._sender.turns)) == len(self._sender.turns)
         for array in self._arrays.values():
             array.check_invariants()
-            assert array.unsent_bytes == 0 or not self._online or array.number in self._turns
+            assert array.unsent_bytes == 0 or not self._online or array.number in self._sender.turns
         if self._online:
             self._functions.check_invariants()
 

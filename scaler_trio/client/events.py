@@ -51,10 +51,9 @@ class Disconnected:
 
 @frozen
 class Received:
-    """Messages came; so many bytes of ours wait for the socket."""
+    """Messages came."""
 
     messages: Sequence[Message]
-    outbox_bytes: int = 0
 
 
 @frozen
@@ -62,7 +61,6 @@ class Submitted:
     """Calls of ``submit``, since the last time."""
 
     rows: Sequence[TaskRow]
-    outbox_bytes: int = 0
 
 
 @frozen
@@ -73,7 +71,6 @@ class GraphSubmitted:
     nodes: tuple[NodeRow, ...]
     targets: tuple[int, ...]
     owner: Any
-    outbox_bytes: int = 0
 
 
 @frozen
@@ -98,7 +95,6 @@ class BlockAdded:
     objects: tuple[tuple[int, tuple[bytes, ...]], ...]
     offsets: bytes = field(repr=False)
     data: bytes = field(repr=False)
-    outbox_bytes: int = 0
 
 
 @frozen
@@ -106,7 +102,6 @@ class ArrayEnded:
     """All rows of the array were added."""
 
     number: int
-    outbox_bytes: int = 0
 
 
 @frozen
@@ -137,8 +132,6 @@ class ObjectsReleased:
 @frozen
 class Tick:
     """The deadline has come, or there may be room in the outbox again."""
-
-    outbox_bytes: int = 0
 
 
 @frozen

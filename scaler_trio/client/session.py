@@ -144,9 +144,9 @@ class Session:
             now = time.monotonic()
             effects = self._take_batch(now) if self._batch else []
             if self._releases:
-                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now)
+                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now, self._outbox_bytes())
             if event is not None:
-                effects += self._core.handle(event, now)
+                effects += self._core.handle(event, now, self._outbox_bytes())
             later = self._send(effects) if effects else effects
             deadline = self._core.next_deadline()
             if deadline is not self._deadline:
@@ -210,7 +210,7 @@ class Session:
         self, number: int, nodes: tuple[ev.NodeRow, ...], targets: tuple[int, ...], owner: GraphOwner
     ) -> None:
         """Send a graph."""
-        self.handle(ev.GraphSubmitted(number, nodes, targets, owner, self._outbox_bytes()))
+        self.handle(ev.GraphSubmitted(number, nodes, targets, owner))
 
     def stop_when_idle(self) -> None:
         """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
@@ -241,11 +241,11 @@ class Session:
         self.handle(ev.Connected(epoch))
 
     def received(self, messages: Sequence[Message]) -> None:
-        self.handle(ev.Received(messages, self._outbox_bytes()))
+        self.handle(ev.Received(messages))
 
     def tick(self) -> None:
         self._wake_asked = False  # before the batch is taken: who comes later asks again
-        self.handle(ev.Tick(self._outbox_bytes()))
+        self.handle(ev.Tick())
 
     def arm(self) -> None:
         with self._lock:
@@ -289,7 +289,7 @@ class Session:
         """Called with the lock held."""
         batch = self._batch
         rows = [batch.popleft() for _ in range(len(batch))]
-        return self._core.handle(ev.Submitted(rows, self._outbox_bytes()), now)
+        return self._core.handle(ev.Submitted(rows), now, self._outbox_bytes())
 
     def _take_releases(self) -> list[bytes]:
         releases = self._releases

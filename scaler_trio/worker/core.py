@@ -21,16 +21,15 @@ from attrs import frozen
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
+from scaler_trio.worker import assigning, feeding, reports, stopping, tuning, withdrawing
 from scaler_trio.worker import events as e
-from scaler_trio.worker import feeding, reports, stopping, tuning, withdrawing
 from scaler_trio.worker.audit import check_core, held_ranges
-from scaler_trio.worker.errors import InternalError, PeerFault
+from scaler_trio.worker.errors import InternalError
 from scaler_trio.worker.records import (
     Attempt,
     Fed,
     Function,
     Kept,
-    PagedRows,
     Piece,
     SingleRow,
     Slot,
@@ -68,9 +67,9 @@ class WorkerCore:
         self.object_address = ""
         self.kept_bytes = 0
         self.kept_results = 0
-        self._inputs: dict[int, list[bytes]] = {}  # by attempt: they come before it
-        self._inputs_bytes = 0
-        self._last_key = 0
+        self.inputs: dict[int, list[bytes]] = {}  # by attempt: they come before it
+        self.inputs_bytes = 0
+        self.last_key = 0
         self._story: deque[tuple[float, tuple[int, int], str, int, int]] = deque(maxlen=tuning.STORY_ENTRIES)
         self.out: e.Effects = []
         self.now = 0.0
@@ -83,11 +82,11 @@ class WorkerCore:
             e.SlotDied: partial(stopping.on_slot_died, self),
             e.Tick: partial(stopping.on_tick, self),
             m.WorkerKnown: self._on_known,
-            m.PutFunction: self._on_put_function,
-            m.ForgetFunctions: self._on_forget_functions,
-            m.AssignInputs: self._on_assign_inputs,
-            m.AssignTasks: self._on_assign_tasks,
-            m.AssignSlice: self._on_assign_slice,
+            m.PutFunction: partial(assigning.on_put_function, self),
+            m.ForgetFunctions: partial(assigning.on_forget_functions, self),
+            m.AssignInputs: partial(assigning.on_assign_inputs, self),
+            m.AssignTasks: partial(assigning.on_assign_tasks, self),
+            m.AssignSlice: partial(assigning.on_assign_slice, self),
             m.Recall: partial(withdrawing.on_recall, self),
             m.CancelAttempts: partial(withdrawing.on_cancel, self),
             m.Settled: self._on_settled,
@@ -178,10 +177,10 @@ class WorkerCore:
                     self, withdrawal
                 )  # void with its connection: the rows are declared in the next one
         for function in self.functions.values():
-            self._forget(function)
+            self.forget(function)
         self.functions.clear()
-        self._inputs.clear()
-        self._inputs_bytes = 0
+        self.inputs.clear()
+        self.inputs_bytes = 0
 
     def _on_known(self, message: m.WorkerKnown) -> None:
         self.epoch = message.epoch
@@ -205,90 +204,6 @@ class WorkerCore:
             self.out.append(e.Send(m.Crashed(tuple(crashed))))
         for attempt in list(self.attempts.values()):
             self.forget_if_done(attempt)
-
-    # -------------------------------------------------------------------------------------------------- assignments
-
-    def _on_put_function(self, message: m.PutFunction) -> None:
-        self._check_known("PutFunction")
-        if message.function in self.functions:
-            raise PeerFault(f"function {message.function} was defined twice")
-        self._last_key += 1
-        self.functions[message.function] = Function(self._last_key, message.name, message.payload)
-
-    def _on_forget_functions(self, message: m.ForgetFunctions) -> None:
-        for number in message.functions:
-            function = self.functions.pop(number, None)
-            if function is not None:
-                self._forget(function)
-
-    def _on_assign_inputs(self, message: m.AssignInputs) -> None:
-        self._check_known("AssignInputs")
-        size = sum(map(len, message.payloads))
-        if self._inputs_bytes + size > tuning.INPUTS_BYTES:
-            raise PeerFault(f"inputs of tasks that never came; the limit is {tuning.INPUTS_BYTES} bytes")
-        self._inputs_bytes += size
-        self._inputs.setdefault(message.attempt, []).extend(message.payloads)
-
-    def _on_assign_tasks(self, message: m.AssignTasks) -> None:
-        self._check_known("AssignTasks")
-        for row in message.rows:
-            if row[3] not in self.functions:
-                raise PeerFault(f"attempt {row[0]} names function {row[3]}, which was not defined on this connection")
-            if not 0 <= row[6] < len(message.options):
-                raise PeerFault(f"attempt {row[0]} names options {row[6]} of {len(message.options)}")
-        self._check_room(len(message.rows))
-        attempts, epoch = self.attempts, self.epoch
-        for number, client, task, function_number, payload, inputs, options in message.rows:
-            if self._inputs and (before := self._inputs.pop(number, ())):
-                self._inputs_bytes -= sum(map(len, before))
-                inputs = (*before, *inputs)
-            if (epoch, number) in attempts:
-                continue  # a duplicate
-            size = len(payload) + sum(map(len, inputs)) if inputs else len(payload)
-            function = self.functions[function_number]
-            work = SingleRow(payload, inputs)
-            self._add(Attempt(epoch, number, client, task, 0, 1, function, message.options[options], work, size, 1))
-
-    def _on_assign_slice(self, message: m.AssignSlice) -> None:
-        self._check_known("AssignSlice")
-        function = self.functions.get(message.function)
-        if function is None:
-            raise PeerFault(
-                f"attempt {message.attempt} names function {message.function}, which was not defined on this connection"
-            )
-        if fault := feeding.slice_fault(message):
-            raise PeerFault(f"attempt {message.attempt}: {fault}")
-        self._check_room(1)
-        if (self.epoch, message.attempt) in self.attempts:
-            return
-        if not function.mean_ns:
-            function.mean_ns = int(message.expected_s * 1e9)
-        rows = message.hi - message.lo
-        work = PagedRows(message.first, message.page_rows, message.offsets, message.data)
-        key = (self.epoch, message.attempt, message.client, message.task, message.lo, message.hi)
-        self._add(Attempt(*key, function, message.options, work, len(message.data) // rows, rows))
-
-    def _add(self, attempt: Attempt) -> None:
-        step(Row.UNKNOWN, Happening.ASSIGN, attempt)
-        self.attempts[attempt.epoch, attempt.number] = attempt
-        attempt.function.attempts += 1
-        self.enqueue(Piece(attempt, attempt.lo, attempt.hi))
-        self.tell("assigned", attempt, attempt.lo, attempt.hi)
-
-    def enqueue(self, piece: Piece, *, front: bool = False) -> None:
-        self.queued_rows += piece.hi - piece.lo
-        if front:
-            self.queue.appendleft(piece)
-        else:
-            self.queue.append(piece)
-
-    def _check_known(self, what: str) -> None:
-        if not self.is_known:
-            raise PeerFault(f"{what} before WorkerKnown")
-
-    def _check_room(self, attempts: int) -> None:
-        if len(self.attempts) + attempts > tuning.ATTEMPTS:
-            raise PeerFault(f"more than {tuning.ATTEMPTS} attempts at one time")
 
     # ------------------------------------------------------------------------------------ recall, cancel, settle, drain
 
@@ -415,6 +330,13 @@ class WorkerCore:
 
     # ------------------------------------------------------------------------------------------------------ bookkeeping
 
+    def enqueue(self, piece: Piece, *, front: bool = False) -> None:
+        self.queued_rows += piece.hi - piece.lo
+        if front:
+            self.queue.appendleft(piece)
+        else:
+            self.queue.append(piece)
+
     def send_results(self, send: list[Kept]) -> None:
         if self.is_connected:
             self.out += [e.Send(message) for message in reports.messages(send)]
@@ -448,7 +370,7 @@ class WorkerCore:
         if not attempt.kept:
             self.attempts.pop((attempt.epoch, attempt.number), None)
 
-    def _forget(self, function: Function) -> None:
+    def forget(self, function: Function) -> None:
         function.is_forgotten = True
         self._drop_function_if_unused(function)
 

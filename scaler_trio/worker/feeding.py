@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from scaler_protocol import limits
-from scaler_protocol import messages as m
 from scaler_trio.worker import events as e
 from scaler_trio.worker import tuning
 from scaler_trio.worker.channel import Pages
@@ -15,20 +14,6 @@ if TYPE_CHECKING:
     from scaler_trio.worker.core import WorkerCore
 
 BATCH_ROWS: Final = limits.BATCH_ROWS
-
-
-def slice_fault(message: m.AssignSlice) -> str | None:
-    """What is wrong with a slice, or None."""
-    if message.lo >= message.hi or message.first > message.lo:
-        return f"rows {message.lo} to {message.hi} of pages that begin at {message.first}"
-    offsets = message.offsets
-    pages = len(offsets) // 4 - 1
-    if len(offsets) % 4 or pages < 1 or message.first + pages * message.page_rows < message.hi:
-        return f"{pages} pages of {message.page_rows} rows do not hold rows up to {message.hi}"
-    table = memoryview(offsets).cast("B").cast("I")
-    if table[0] or table[-1] != len(message.data) or any(table[i] > table[i + 1] for i in range(pages)):
-        return f"an offset table from {table[0]} to {table[-1]} for {len(message.data)} bytes"
-    return None
 
 
 def feed(core: "WorkerCore", out: e.Effects) -> None:

@@ -18,8 +18,7 @@ from typing import Any, Final
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_protocol.messages import Outcome
 from scaler_trio.config.enclosing import Enclosing, set_enclosing
-from scaler_trio.serialization import load_function, load_row
-from scaler_trio.serialization.errors import CannotUnpickle
+from scaler_trio.serialization import load_row
 from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import (
     CANCEL,
@@ -40,65 +39,19 @@ from scaler_trio.worker.control_page import (
     ControlPage,
 )
 from scaler_trio.worker.processor_batches import Batch, PageBatch, TaskBatch
+from scaler_trio.worker.processor_functions import Functions
+from scaler_trio.worker.processor_paces import Pace, Paces
 from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_failure, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
 
-RUN_NS: Final = 1_000_000
-"""Predicted work in one claimed run: what a recall cannot take back."""
-
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
-
-GROWTH: Final = 4
-"""A run holds at most this many times the items of the last one of its function: one sample is no prediction."""
 
 _NO_VALUE: Final = pickle.dumps(None, 5)
 
 
 class AgentGone(Exception):
     """The agent has closed the socket pair: there is nobody to work for."""
-
-
-class _Pace:
-    """What is known of one function's duration."""
-
-    __slots__ = ("expected_ns", "run")
-
-    def __init__(self, expected_ns: int) -> None:
-        self.expected_ns = expected_ns  # 0 = unknown
-        self.run = ENTRIES if expected_ns else 0  # items in the last run
-
-    def items(self) -> int:
-        """How many to claim."""
-        if not self.expected_ns:
-            return 1
-        self.run = max(1, min(RUN_NS // self.expected_ns, self.run * GROWTH))
-        return self.run
-
-    def ran(self, items: int, elapsed_ns: int) -> None:
-        mean = max(1, elapsed_ns // items)
-        self.expected_ns = (self.expected_ns + mean) // 2 if self.expected_ns else mean
-        self.run = items
-
-
-class _Functions(dict[int, Callable[[Any], Any]]):
-    """Loaded functions by key. Loading is the first call's work, within its item's window: it may run user code."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.payloads: dict[int, memoryview] = {}
-
-    def __missing__(self, key: int) -> Callable[[Any], Any]:
-        try:
-            function = load_function(self.payloads[key])
-        except CannotUnpickle as error:
-            text = str(error)
-
-            def function(row: Any) -> Any:
-                raise CannotUnpickle(text)
-
-        self[key] = function
-        return function
 
 
 class ProcessorLoop:
@@ -109,8 +62,8 @@ class ProcessorLoop:
         self._socket = sock
         self._store = store
         self._inbox = channel.Inbox()
-        self._functions = _Functions()
-        self._paces: dict[int, _Pace] = {}
+        self._functions = Functions()
+        self._paces = Paces()
         self._batches: deque[Batch] = deque()
         self._received = 0  # items received; the number of the next one
         self._generation = 0
@@ -135,13 +88,13 @@ class ProcessorLoop:
             started_ns = time.monotonic_ns()
             self._report_ns = batch.report_ns
             self._signal_ns = min(self._signal_ns, started_ns + batch.report_ns)
-            if first > self._reported and not 0 < self._expected_ns(batch) < batch.report_ns:
+            if first > self._reported and not 0 < self._paces.expected_ns(batch) < batch.report_ns:
                 self._signal()  # what is done should not wait for what takes long, or nobody knows how long
             ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
             batch.at += ran
             if batch.at == batch.count:
                 self._batches.popleft()
-            self._learn(batch, first, ran)
+            self._paces.learn(batch, first, ran, self._page.ends)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: raise in the window of the item that is meant, once, and nowhere else."""
@@ -167,7 +120,7 @@ class ProcessorLoop:
         if room <= 0:
             self._wait_for_room(lambda: cells[TAKEN_ITEMS] + ENTRIES > first)
             return 0
-        count = min(self._run_length(batch), room)
+        count = min(self._paces.run_length(batch), room)
         claimed = first
         fcntl.lockf(self._page.fd, fcntl.LOCK_EX)
         try:
@@ -192,39 +145,6 @@ class ProcessorLoop:
         fcntl.lockf(self._page.fd, fcntl.LOCK_EX)
         self._page.cells[NEXT] = item
         fcntl.lockf(self._page.fd, fcntl.LOCK_UN)
-
-    def _run_length(self, batch: Batch) -> int:
-        if isinstance(batch, PageBatch):
-            return min(self._paces[batch.key].items(), batch.count - batch.at)
-        count = total_ns = 0
-        for key in batch.remaining_keys():
-            pace = self._paces.get(key)
-            if pace is None or not pace.expected_ns:
-                return max(1, count)  # an unknown one runs alone
-            total_ns += pace.expected_ns
-            if total_ns > RUN_NS:
-                break
-            count += 1
-        return max(1, count)
-
-    def _expected_ns(self, batch: Batch) -> int:
-        """Of the next item; 0 = unknown."""
-        pace = self._paces.get(batch.key if isinstance(batch, PageBatch) else batch.tasks[batch.at][0])
-        return pace.expected_ns if pace is not None else 0
-
-    def _learn(self, batch: Batch, first: int, ran: int) -> None:
-        ends, paces = self._page.ends, self._paces
-        before = ends[(first - 1) & MASK] if first else 0
-        if isinstance(batch, PageBatch):
-            paces[batch.key].ran(ran, ends[(first + ran - 1) & MASK] - before)
-            return
-        for item in range(first, first + ran):
-            key, end = batch.tasks[item - batch.first][0], ends[item & MASK]
-            pace = paces.get(key)
-            if pace is None:
-                pace = paces[key] = _Pace(0)
-            pace.ran(1, end - before)
-            before = end
 
     # ----------------------------------------------------------------------------------------------------- executing
 
@@ -377,7 +297,7 @@ class ProcessorLoop:
         if kind == channel.PAGES:
             pages = channel.read_pages(body)
             if pages.key not in self._paces:
-                self._paces[pages.key] = _Pace(pages.expected_ns)
+                self._paces[pages.key] = Pace(pages.expected_ns)
             self._add(PageBatch(self._received, pages))
         elif kind == channel.TASKS:
             self._add(TaskBatch(self._received, channel.read_tasks(body)))
@@ -386,8 +306,7 @@ class ProcessorLoop:
             self._functions.payloads[key] = payload
         elif kind == channel.FORGET:
             for key in channel.read_forget(body):
-                self._functions.payloads.pop(key, None)
-                self._functions.pop(key, None)
+                self._functions.forget(key)
                 self._paces.pop(key, None)
         elif kind == channel.TRUNCATE:
             limit, self._generation = channel.read_truncate(body)

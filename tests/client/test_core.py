@@ -12,8 +12,9 @@ from scaler_protocol import messages as m
 from scaler_protocol.messages import DEFAULT_OPTIONS
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
-from scaler_trio.client.core import OUTBOX_S, SEND_AHEAD_BYTES, ClientCore
+from scaler_trio.client.core import ClientCore
 from scaler_trio.client.receipts import ACK_MESSAGES, ACK_S
+from scaler_trio.client.sending import OUTBOX_S, SEND_AHEAD_BYTES
 
 FUNCTION = ev.Function("f", b"payload")
 
@@ -129,9 +130,9 @@ def test_what_is_over_the_credit_waits_and_is_announced() -> None:
 
 def test_a_full_outbox_is_looked_at_again() -> None:
     core = online()
-    assert sent(core.handle(ev.Submitted([task(1)], SEND_AHEAD_BYTES), 5.0)) == []
+    assert sent(core.handle(ev.Submitted([task(1)]), 5.0, SEND_AHEAD_BYTES)) == []
     assert core.next_deadline() == 5.0 + OUTBOX_S
-    assert len(sent(core.handle(ev.Tick(SEND_AHEAD_BYTES - 1), 5.0 + OUTBOX_S))) == 2
+    assert len(sent(core.handle(ev.Tick(), 5.0 + OUTBOX_S, SEND_AHEAD_BYTES - 1))) == 2
     assert core.next_deadline() is None
 
 
