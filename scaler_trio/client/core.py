@@ -137,6 +137,7 @@ class ClientCore:
 
     def _on_cancelled(self, event: ev.TasksCancelled, now: float) -> None:
         rows: list[Row] = []
+        ends: list[Message] = []
         for number in event.numbers:
             self._note(now, "cancelled", number)
             was_sent = number in self._tasks.sent
@@ -146,7 +147,9 @@ class ClientCore:
                 if number != graph.number:
                     graph.open_targets.discard(number)  # only this target
                 if number == graph.number or not graph.open_targets:
-                    rows += [(node.number, 0, 1) for node in graph.nodes] if graph.sent else []
+                    rows += [(node.number, 0, 1) for node in graph.nodes[: graph.nodes_sent]]
+                    if graph.is_begun and not graph.sent:
+                        ends.append(m.GraphEnd(graph.number, ()))  # nothing more comes of it, and nothing is wanted
                     self._forget(graph)
             elif (array := self._arrays.get(number)) is not None and not array.cancelled:
                 array.cancel()
@@ -158,6 +161,7 @@ class ClientCore:
         for at in range(0, len(rows), limits.BATCH_ROWS):
             message = m.CancelTasks(tuple(rows[at : at + limits.BATCH_ROWS]))
             (self._messages if self._online else self._control).append(message)
+        self._messages += ends
 
     # --------------------------------------------------------------------------------------------------- connection
 
@@ -180,6 +184,7 @@ class ClientCore:
         self._tasks.keep_known(tasks)
         for graph in self._graphs.values():
             graph.sent = graph.sent and graph.is_known(tasks)
+            graph.rewind()
             if graph.sent:
                 for function in graph.functions:
                     self._functions.used(function)
@@ -206,6 +211,8 @@ class ClientCore:
 
     def _go_offline(self) -> None:
         self._connected = self._online = False
+        for graph in self._graphs.values():
+            graph.rewind()
         self._sender.stop()
         self._receipts.forget()
         self._control.clear()  # cancels are implied by the next ClientHeld, which names only what is still wanted
@@ -297,7 +304,7 @@ class ClientCore:
             self._forget(graph)
 
     def _forget(self, graph: GraphState) -> None:
-        if graph.sent:
+        if graph.is_begun:
             for function in graph.functions:
                 self._functions.done(function)
         del self._graphs[graph.number]

@@ -8,7 +8,7 @@ from scaler_protocol import messages as m
 from scaler_trio.client import effects as do
 from scaler_trio.client.array_state import ArrayState
 from scaler_trio.client.function_table import FunctionTable
-from scaler_trio.client.graph_state import GraphState
+from scaler_trio.client.graph_state import GraphState, size_bytes
 from scaler_trio.client.task_table import TaskTable
 
 SEND_AHEAD_BYTES: Final = 2 * 1024 * 1024
@@ -69,7 +69,7 @@ class Sender:
             if not (self._send_tasks(now) and self._send_graph(now) and self._send_turn()):
                 is_starved = True
                 break
-            room -= self._sent_bytes - before
+            room -= self._sent_bytes - before + sum(map(size_bytes, self._messages[count:]))
             if len(self._messages) == count and not self.turns:
                 break
         self._functions.trim(self._messages)
@@ -89,20 +89,22 @@ class Sender:
         return goes_on
 
     def _send_graph(self, now: float) -> bool:
-        """The next graph, whole, outside of the credit: half a graph is never started, so it earns no more."""
+        """A message of the next graph, outside of the credit: half a graph is never started, so it earns no more."""
         graph = next((graph for graph in self._graphs.values() if not graph.sent), None)
         if graph is None:
             return True
-        if not self._functions.has_room(graph.functions):
-            return False
-        numbers = {}
-        for function in graph.functions:
-            number = self._functions.use(function, self._messages)
-            assert number is not None, "there was room for it"
-            numbers[function] = number
-        self._messages += graph.messages(numbers)
-        graph.sent = True
-        self._journal.append((now, "graph sent", graph.number, graph.number + 1))
+        if not graph.is_begun:
+            if not self._functions.has_room(graph.functions):
+                return False
+            numbers = {}
+            for function in graph.functions:
+                number = self._functions.use(function, self._messages)
+                assert number is not None, "there was room for it"
+                numbers[function] = number
+            graph.begin(numbers)
+        self._messages.append(graph.take())
+        if graph.sent:
+            self._journal.append((now, "graph sent", graph.number, graph.number + 1))
         return True
 
     def _send_turn(self) -> bool:

@@ -13,6 +13,7 @@ from scaler_protocol.messages import DEFAULT_OPTIONS
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
 from scaler_trio.client.core import ClientCore
+from scaler_trio.client.graph_state import MESSAGE_BYTES
 from scaler_trio.client.receipts import ACK_MESSAGES, ACK_S
 from scaler_trio.client.sending import OUTBOX_S, SEND_AHEAD_BYTES
 
@@ -239,6 +240,45 @@ def test_half_a_graph_is_sent_again_whole_and_a_whole_one_only_gets_its_end_agai
         assert sent(core.handle(ev.Connected(1), 0.0)) == [m.ClientHeld(0, ((1, 3),), ())]
         messages = sent(core.handle(ev.Received([m.ClientKnown(1, "", 1000, (known,), ())]), 0.0))
         assert [type(message) for message in messages] == expected
+
+
+def large_graph(count: int = 40, size: int = 100_000) -> ev.GraphSubmitted:
+    nodes = tuple([ev.NodeRow(n, FUNCTION, bytes(size), (), DEFAULT_OPTIONS, ()) for n in range(1, count + 1)])
+    return ev.GraphSubmitted(1000, nodes, (count,), "me")
+
+
+def test_a_large_graph_goes_out_as_the_socket_takes_it() -> None:
+    core = online()
+    messages = sent(core.handle(large_graph(), 0.0))
+    while core.next_deadline() is not None:
+        assert sum(len(row[2]) for message in messages[1:] for row in message.rows) <= SEND_AHEAD_BYTES + MESSAGE_BYTES
+        assert sent(core.handle(ev.Tick(), 1.0, SEND_AHEAD_BYTES)) == [], "nothing while the outbox is full"
+        assert m.GraphEnd not in map(type, messages)
+        messages += sent(core.handle(ev.Tick(), 1.0))
+        core.check_invariants()
+    assert messages[-1] == m.GraphEnd(1000, (40,))
+    assert [row[0] for message in messages[1:-1] for row in message.rows] == list(range(1, 41))
+
+
+def test_a_graph_that_is_cancelled_half_sent_is_ended_without_targets() -> None:
+    core = online()
+    messages = sent(core.handle(large_graph(), 0.0))
+    half = [(row[0], 0, 1) for message in messages[1:] for row in message.rows]
+    assert 0 < len(half) < 40
+    assert sent(core.handle(ev.TasksCancelled([1000]), 0.0)) == [m.CancelTasks(tuple(half)), m.GraphEnd(1000, ())]
+    core.check_invariants()
+    assert core.is_idle
+
+
+def test_a_graph_that_was_half_sent_begins_anew_on_the_next_connection() -> None:
+    core = online()
+    core.handle(large_graph(), 0.0)
+    core.handle(ev.Disconnected("test"), 0.0)
+    assert sent(core.handle(ev.Connected(1), 0.0)) == [m.ClientHeld(0, (), ())]
+    messages = sent(core.handle(ev.Received([m.ClientKnown(1, "", 1 << 20, (), ())]), 0.0))
+    assert [type(message) for message in messages[:2]] == [m.DefineFunction, m.GraphNodes]
+    assert messages[1].rows[0][0] == 1
+    core.check_invariants()
 
 
 def test_giving_up_names_every_owner_and_refuses_what_comes_later() -> None:

@@ -115,3 +115,12 @@ def test_what_is_no_graph_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(GraphError, match=text):
         client.get(graph, keys)
+
+
+def test_a_graph_of_more_bytes_than_a_link_may_queue(client: Client) -> None:
+    graph: dict[str, Any] = {f"text {n}": "x" * 1000 for n in range(20_000)}
+    graph |= {f"length {n}": (len, f"text {n}") for n in range(20_000)}
+    for n in range(0, 20_000, 1000):
+        graph[f"sum {n}"] = (sum, [f"length {k}" for k in range(n, n + 1000)])
+    graph["all"] = (sum, [f"sum {n}" for n in range(0, 20_000, 1000)])
+    assert client.get(graph, ["all"]) == {"all": 20_000_000}

@@ -179,6 +179,16 @@ def test_nodes_cancelled_before_the_end_of_the_graph_fail_those_that_need_them(b
     bench.check_empty()
 
 
+def test_a_graph_that_is_given_up_before_its_end_leaves_nothing(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker()
+    nodes = client.graph({"a": "", "b": "a", "c": ""}, "", end=False)
+    graph = nodes.pop("graph")
+    client.send(m.CancelTasks(tuple([(number, 0, 1) for number in nodes.values()])), m.GraphEnd(graph, ()))
+    client.take_results()
+    assert worker.take_tasks() == []
+    bench.check_empty()
+
+
 def test_an_end_that_comes_again_says_nothing_new(bench: Bench) -> None:
     client, worker = bench.client(), bench.worker()
     nodes = client.graph({"a": ""}, "a")
