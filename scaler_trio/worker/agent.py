@@ -15,13 +15,14 @@ from scaler_trio.net import ConnectionClosed, Link
 from scaler_trio.serialization.identity import python_identity
 from scaler_trio.worker import channel, obituary
 from scaler_trio.worker import events as e
-from scaler_trio.worker.core import Offer, WorkerCore
+from scaler_trio.worker.core import WorkerCore
 from scaler_trio.worker.errors import PeerFault, WorkerFailed
 from scaler_trio.worker.output import Forwarder
 from scaler_trio.worker.processor import INTERRUPT
 from scaler_trio.worker.processor_handle import ProcessorHandle
 from scaler_trio.worker.session import keep_connected
 from scaler_trio.worker.settings import WorkerSettings
+from scaler_trio.worker.state import Offer
 from scaler_trio.worker.status import StatusMeter
 from scaler_trio.worker.template_handle import TemplateHandle
 
@@ -109,7 +110,7 @@ class Agent:
     def identity(self) -> Identity:
         """For one connection."""
         return Identity(
-            Role.WORKER, self.session, self.settings.name, os.urandom(32), self.core.epoch, python_identity()
+            Role.WORKER, self.session, self.settings.name, os.urandom(32), self.core.state.epoch, python_identity()
         )
 
     # ------------------------------------------------------------------------------------------------- event, effect
@@ -245,7 +246,7 @@ class Agent:
             await trio.sleep(link.connection.timing.heartbeat_s)
             pids = [processor.pid for processor in self.processors.values() if processor.pid]
             cpu_percent, memory_bytes = self._meter.measure([os.getpid(), *pids], trio.current_time())
-            link.send(m.WorkerStatus(self.core.queued_rows, self.core.running, cpu_percent, memory_bytes))
+            link.send(m.WorkerStatus(self.core.state.queued_rows, self.core.state.running, cpu_percent, memory_bytes))
 
     # ---------------------------------------------------------------------------------------------- the processors
 
@@ -298,7 +299,7 @@ class Agent:
         if processor.is_ready:
             # A session of its own for each start: what a dead one has written goes with it.
             settings = {
-                "address": self.settings.object_address or self.core.object_address,
+                "address": self.settings.object_address or self.core.state.object_address,
                 "token": self.settings.token,
                 "session": self.session[:8] + processor.number.to_bytes(8, "big"),
                 "access": self.settings.object_access,
@@ -351,8 +352,8 @@ class Agent:
         due_at = math.inf if at is None else at
         if self._untruncated or self._is_put_off:
             due_at = -math.inf
-        elif self.core.running:
-            slots = self.core.slots
+        elif self.core.state.running:
+            slots = self.core.state.slots
             busy = [p.looked_at for p in self.processors.values() if slots[p.slot].limit > slots[p.slot].done]
             due_at = min(due_at, min(busy, default=math.inf) + POLL_S)
         return max(due_at, self._looked_around_at + RETRY_S)

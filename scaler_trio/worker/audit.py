@@ -1,26 +1,23 @@
-"""What must always be true of a worker core, and what it declares to a scheduler that it connects to."""
+"""What must always be true of a worker state, and what it declares to a scheduler that it connects to."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from scaler_protocol.fields import Row as WireRow
 from scaler_trio.ranges import Range, RangeSet
 from scaler_trio.worker.errors import InternalError
 from scaler_trio.worker.records import Attempt
-
-if TYPE_CHECKING:
-    from scaler_trio.worker.core import WorkerCore
+from scaler_trio.worker.state import WorkerState
 
 HELD_ROWS = 1 << 18
 """Rows that a held-set may have, by its message's limit. What does not fit, the scheduler has run elsewhere."""
 
 
-def held_ranges(core: "WorkerCore") -> tuple[tuple[WireRow, ...], tuple[WireRow, ...]]:
+def held_ranges(state: WorkerState) -> tuple[tuple[WireRow, ...], tuple[WireRow, ...]]:
     """Rows of ``WorkerHeld``: what is queued or running here, and what is finished and not settled."""
     unfinished: list[WireRow] = []
     finished: list[WireRow] = []
-    places = _places(core)
-    for attempt in core.attempts.values():
+    places = _places(state)
+    for attempt in state.attempts.values():
         if attempt.is_dropped:
             continue
         crashed = [(crash.row, crash.row + 1) for crash in attempt.crashes]
@@ -36,39 +33,41 @@ def held_ranges(core: "WorkerCore") -> tuple[tuple[WireRow, ...], tuple[WireRow,
     return tuple(unfinished[:HELD_ROWS]), tuple(finished[:HELD_ROWS])
 
 
-def check_core(core: "WorkerCore") -> None:
+def check_state(state: WorkerState) -> None:
     """Raises InternalError, naming the first contradiction."""
-    places = _places(core)
+    places = _places(state)
     for attempt, ranges in places.items():
         rows = sum([hi - lo for lo, hi in ranges])
         _must(rows == len(RangeSet(ranges)), f"{attempt}: rows are in two places: {ranges}")
-        _must(core.attempts.get((attempt.epoch, attempt.number)) is attempt, f"{attempt} is queued or fed, and unknown")
+        _must(
+            state.attempts.get((attempt.epoch, attempt.number)) is attempt, f"{attempt} is queued or fed, and unknown"
+        )
         finished = RangeSet([(kept.lo, kept.hi) for kept in attempt.kept])
         both = RangeSet([*ranges, *finished])
         _must(rows + len(finished) == len(both), f"{attempt}: rows are unfinished and finished")
     users: Counter[int] = Counter()
-    for attempt in core.attempts.values():
+    for attempt in state.attempts.values():
         rows = sum([hi - lo for lo, hi in places.get(attempt, [])])
         _must(attempt.open == rows + len(attempt.crashes), f"{attempt}: {attempt.open} open rows, found {rows}")
         _must(bool(attempt.open or attempt.kept), f"{attempt} has ended and is still known")
         _must(
             (attempt.work is None) == (attempt.open == 0), f"{attempt}: its rows' payload outlives them, or died first"
         )
-        _must(not attempt.crashes or not core.is_known, f"{attempt}: a crash that was not told")
+        _must(not attempt.crashes or not state.is_known, f"{attempt}: a crash that was not told")
         _must(
-            attempt.withheld == sum([attempt in w.wanted for w in core.withdrawals]),
+            attempt.withheld == sum([attempt in w.wanted for w in state.withdrawals]),
             f"{attempt} is withheld for nothing",
         )
         users[attempt.function.key] += attempt.work is not None
-    for attempt in core.attempts.values():
+    for attempt in state.attempts.values():
         function = attempt.function
         _must(function.attempts == users[function.key], f"{function.name}: {function.attempts} attempts use it")
-    kept = [kept for attempt in core.attempts.values() for kept in attempt.kept]
-    _must(core.kept_bytes == sum([one.size_bytes for one in kept]), "kept bytes are miscounted")
-    _must(core.kept_results == len(kept), "kept results are miscounted")
-    _must(core.queued_rows == sum([piece.hi - piece.lo for piece in core.queue]), "queued rows are miscounted")
-    _must(all(withdrawal.waiting for withdrawal in core.withdrawals), "a withdrawal waits for nothing")
-    for slot in core.slots:
+    kept = [kept for attempt in state.attempts.values() for kept in attempt.kept]
+    _must(state.kept_bytes == sum([one.size_bytes for one in kept]), "kept bytes are miscounted")
+    _must(state.kept_results == len(kept), "kept results are miscounted")
+    _must(state.queued_rows == sum([piece.hi - piece.lo for piece in state.queue]), "queued rows are miscounted")
+    _must(all(withdrawal.waiting for withdrawal in state.withdrawals), "a withdrawal waits for nothing")
+    for slot in state.slots:
         who = f"slot {slot.number}"
         _must(slot.done <= slot.claimed <= slot.limit, f"{who}: {slot.done}, {slot.claimed}, {slot.limit}")
         at = slot.done
@@ -82,12 +81,12 @@ def check_core(core: "WorkerCore") -> None:
         _must(slot.start_at is None or not slot.is_ready, f"{who} is ready and to be started")
 
 
-def _places(core: "WorkerCore") -> dict[Attempt, list[Range]]:
+def _places(state: WorkerState) -> dict[Attempt, list[Range]]:
     """The rows of each attempt in the queue and in slots."""
     places: dict[Attempt, list[Range]] = {}
-    for piece in core.queue:
+    for piece in state.queue:
         places.setdefault(piece.attempt, []).append((piece.lo, piece.hi))
-    for slot in core.slots:
+    for slot in state.slots:
         for fed in slot.fed:
             places.setdefault(fed.attempt, []).append((fed.lo, fed.hi))
     return places

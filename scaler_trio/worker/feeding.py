@@ -1,60 +1,57 @@
 """Which queued rows go to which slot, and how many: enough to keep a processor busy, little enough to take back."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from scaler_protocol import limits
 from scaler_trio.worker import events as e
 from scaler_trio.worker import tuning
 from scaler_trio.worker.channel import Pages
 from scaler_trio.worker.records import Fed, PagedRows, Piece, SingleRow, Slot
+from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
-
-if TYPE_CHECKING:
-    from scaler_trio.worker.core import WorkerCore
 
 BATCH_ROWS: Final = limits.BATCH_ROWS
 
 
-def feed(core: "WorkerCore", out: e.Effects) -> None:
+def feed(state: WorkerState) -> None:
     """Give queued rows to the slots that want some, idle ones first, each its share."""
-    if not core.may_start:
+    if not state.may_start:
         return
-    open_slots = [slot for slot in core.slots if slot.is_ready and slot.truncating is None and not slot.killed_because]
+    open_slots = [slot for slot in state.slots if slot.is_ready and slot.truncating is None and not slot.killed_because]
     idle = [slot for slot in open_slots if slot.limit == slot.done]
     parts: dict[int, list[Fed]] = {}
     for index, slot in enumerate(idle):
         left = len(idle) - index
-        _fill(core, slot, -(-core.queued_rows // left), parts, at_most_idle=left > 1)
+        _fill(state, slot, -(-state.queued_rows // left), parts, at_most_idle=left > 1)
     for slot in open_slots:
-        if not core.queue:
+        if not state.queue:
             break
-        _fill(core, slot, -(-core.queued_rows // len(open_slots)), parts)
+        _fill(state, slot, -(-state.queued_rows // len(open_slots)), parts)
     for number, fed in parts.items():
-        out.append(_effect(core, core.slots[number], fed))
+        state.out.append(_effect(state, state.slots[number], fed))
 
 
-def steal(core: "WorkerCore", out: e.Effects, truncate: Callable[[Slot, int], None]) -> None:
+def steal(state: WorkerState) -> None:
     """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
-    if len(core.slots) == 1 or core.queue or not core.may_start:
+    if len(state.slots) == 1 or state.queue or not state.may_start:
         return
-    if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in core.slots):
+    if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in state.slots):
         return
     busy = [
-        s for s in core.slots if s.is_ready and s.truncating is None and s.limit > s.claimed and s.limit > s.done + 1
+        s for s in state.slots if s.is_ready and s.truncating is None and s.limit > s.claimed and s.limit > s.done + 1
     ]
     fullest = max(busy, key=lambda slot: slot.ahead_ns, default=None)
     if fullest is not None and fullest.ahead_ns >= tuning.STEAL_NS:
         first = max(fullest.claimed, fullest.done + 1)
-        truncate(fullest, first + (fullest.limit - first) // 2)
+        state.truncate(fullest, first + (fullest.limit - first) // 2)
 
 
 def _fill(
-    core: "WorkerCore", slot: Slot, share: int, parts: dict[int, list[Fed]], *, at_most_idle: bool = False
+    state: WorkerState, slot: Slot, share: int, parts: dict[int, list[Fed]], *, at_most_idle: bool = False
 ) -> None:
     """One item beyond the running one in any case; more by predicted time, payload and number."""
     feed_ns, feed_bytes, feed_items = tuning.FEED_NS, tuning.FEED_BYTES, tuning.FEED_ITEMS
-    queue, done, limit, ahead_ns, ahead_bytes = core.queue, slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
+    queue, done, limit, ahead_ns, ahead_bytes = state.queue, slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
     aside: list[Piece] = []
     given: list[Fed] = []
     while queue and share > 0:
@@ -90,13 +87,13 @@ def _fill(
             break  # other idle slots come before this one's second item
     queue.extendleft(reversed(aside))
     if given:
-        core.queued_rows -= limit - slot.limit
+        state.queued_rows -= limit - slot.limit
         slot.limit, slot.ahead_ns, slot.ahead_bytes = limit, ahead_ns, ahead_bytes
         slot.fed += given
         parts.setdefault(slot.number, []).extend(given)
 
 
-def _effect(core: "WorkerCore", slot: Slot, parts: list[Fed]) -> e.Feed:
+def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
     functions = []
     ready: list[Pages | tuple[e.Task, ...]] = []
     tasks: list[e.Task] = []
@@ -118,7 +115,7 @@ def _effect(core: "WorkerCore", slot: Slot, parts: list[Fed]) -> e.Feed:
     forget, slot.forget = tuple(slot.forget), []
     # With nothing queued there is nothing to be woken for.
     last_ns = max(1, parts[-1].row_ns)
-    wake_at = slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if core.queue else None
+    wake_at = slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if state.queue else None
     return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at)
 
 

@@ -1,19 +1,15 @@
 """Items that must stop, and processors that died: interrupt, then kill; whom a crash is charged to; the successor."""
 
-from typing import TYPE_CHECKING
-
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
 from scaler_trio.worker import events as e
-from scaler_trio.worker import reports, tuning, withdrawing
+from scaler_trio.worker import reports, taking, tuning, withdrawing
 from scaler_trio.worker.records import Crash, Fed, Interruption, Kept, Piece, SingleRow, Slot
+from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
-if TYPE_CHECKING:
-    from scaler_trio.worker.core import WorkerCore
 
-
-def stop_if_unwanted(core: "WorkerCore", slot: Slot) -> None:
+def stop_if_unwanted(state: WorkerState, slot: Slot) -> None:
     """Interrupt what runs there if it is cancelled, dropped, or out of time."""
     item = slot.running
     if item is None or (slot.interruption is not None and slot.interruption.item == item):
@@ -23,16 +19,16 @@ def stop_if_unwanted(core: "WorkerCore", slot: Slot) -> None:
     outcome = None
     if attempt.is_dropped or (attempt.cancelled is not None and fed.lo in attempt.cancelled):
         outcome = Outcome.CANCELLED
-    elif (deadline := timeout(core, slot)) is not None and core.now >= deadline:
+    elif (deadline := timeout(state, slot)) is not None and state.now >= deadline:
         outcome = Outcome.TIMED_OUT
     if outcome is not None:
         step(Row.CLAIMED, Happening.INTERRUPT, attempt)
-        slot.interruption = Interruption(item, outcome, core.now + tuning.GRACE_S, is_killed=False)
-        core.tell(f"interrupted, {outcome.name.lower()}", attempt, fed.lo, fed.lo + 1)
-        core.out.append(e.Interrupt(slot.number, item))
+        slot.interruption = Interruption(item, outcome, state.now + tuning.GRACE_S, is_killed=False)
+        state.tell(f"interrupted, {outcome.name.lower()}", attempt, fed.lo, fed.lo + 1)
+        state.out.append(e.Interrupt(slot.number, item))
 
 
-def timeout(core: "WorkerCore", slot: Slot) -> float | None:
+def timeout(state: WorkerState, slot: Slot) -> float | None:
     """When the item that runs there is out of time, or None."""
     if slot.running is None or slot.interruption is not None or not slot.fed:
         return None
@@ -40,14 +36,14 @@ def timeout(core: "WorkerCore", slot: Slot) -> float | None:
     return slot.running_since + timeout_s if timeout_s else None
 
 
-def on_slot_died(core: "WorkerCore", event: e.SlotDied) -> None:
+def on_slot_died(state: WorkerState, event: e.SlotDied) -> None:
     """Report what it had finished and what it was running; what waited behind runs in its successor."""
     progress = event.progress
-    slot = core.slots[progress.slot]
+    slot = state.slots[progress.slot]
     if progress.taken is not None:
-        core.take(slot, progress.taken)
+        taking.take(state, slot, progress.taken)
     running = progress.running if progress.running == slot.done < slot.limit else None
-    _judge_death(core, slot, running, event.text)
+    _judge_death(state, slot, running, event.text)
     stopped, killed_because = slot.interruption, slot.killed_because
     pieces = list(slot.fed)
     slot.reset()
@@ -55,79 +51,79 @@ def on_slot_died(core: "WorkerCore", event: e.SlotDied) -> None:
         fed = pieces[0]
         text = f"{killed_because}; {event.text}" if killed_because else event.text
         stopped = stopped if stopped is not None and stopped.item == running else None
-        _on_crash(core, slot, fed, stopped, text, charged=not killed_because)
+        _on_crash(state, slot, fed, stopped, text, charged=not killed_because)
         fed.lo += 1
         fed.first += 1
     for fed in reversed(pieces):
         if fed.lo < fed.hi:
             step(Row.FED, Happening.DIE, fed.attempt)
-            core.enqueue(Piece(fed.attempt, fed.lo, fed.hi), front=True)
-    withdrawing.slot_is_truncated(core, slot)
+            state.enqueue(Piece(fed.attempt, fed.lo, fed.hi), front=True)
+    withdrawing.slot_is_truncated(state, slot)
 
 
 def _on_crash(
-    core: "WorkerCore", slot: Slot, fed: Fed, stopped: Interruption | None, text: str, *, charged: bool
+    state: WorkerState, slot: Slot, fed: Fed, stopped: Interruption | None, text: str, *, charged: bool
 ) -> None:
     """The row that ran when its processor died."""
     attempt, row = fed.attempt, fed.lo
-    core.tell("its processor died", attempt, row, row + 1)
+    state.tell("its processor died", attempt, row, row + 1)
     if stopped is not None:
         step(Row.STOPPING, Happening.DIE, attempt)
         is_slice = type(attempt.work) is not SingleRow
         words = reports.TIMED_OUT if stopped.outcome is Outcome.TIMED_OUT else reports.CANCELLED
-        seconds = max(0.0, core.now - slot.running_since)
+        seconds = max(0.0, state.now - slot.running_since)
         send: list[Kept] = []
-        core.keep(attempt, reports.one_row(attempt.number, is_slice, row, stopped.outcome, words, seconds), send)
-        core.ended(attempt, 1)
-        core.send_results(send)
+        state.keep(attempt, reports.one_row(attempt.number, is_slice, row, stopped.outcome, words, seconds), send)
+        state.ended(attempt, 1)
+        state.send_results(send)
         return
     step(Row.CLAIMED, Happening.DIE, attempt)
     crash = Crash(row, charged, text)
-    if attempt.is_dropped or core.is_known:
+    if attempt.is_dropped or state.is_known:
         if not attempt.is_dropped:
-            core.out.append(e.Send(m.Crashed(((attempt.number, *crash),))))
-        core.ended(attempt, 1)
+            state.out.append(e.Send(m.Crashed(((attempt.number, *crash),))))
+        state.ended(attempt, 1)
     else:
         attempt.crashes.append(crash)
 
 
-def _judge_death(core: "WorkerCore", slot: Slot, running: int | None, text: str) -> None:
+def _judge_death(state: WorkerState, slot: Slot, running: int | None, text: str) -> None:
     """When to replace it, or whether to give up."""
     if slot.done or running is not None or slot.killed_because:
         slot.failed_starts = 0
     else:
         slot.failed_starts += 1
     if slot.failed_starts >= tuning.FAILED_STARTS:
-        core.out.append(e.Fail(f"{slot.failed_starts} processors in a row ended before they ran anything: {text}"))
+        state.out.append(e.Fail(f"{slot.failed_starts} processors in a row ended before they ran anything: {text}"))
         return
     wait_s = tuning.START_BACKOFF_S * 2 ** (slot.failed_starts - 1) if slot.failed_starts else 0.0
-    slot.start_at = core.now + wait_s
-    start_processors(core)
+    slot.start_at = state.now + wait_s
+    start_processors(state)
 
 
-def start_processors(core: "WorkerCore") -> None:
+def start_processors(state: WorkerState) -> None:
     """Start those whose time has come."""
-    for slot in core.slots:
-        if slot.start_at is not None and slot.start_at <= core.now and not core.is_leaving:
+    for slot in state.slots:
+        if slot.start_at is not None and slot.start_at <= state.now and not state.is_leaving:
             slot.start_at = None
-            core.out.append(e.Start(slot.number))
+            state.out.append(e.Start(slot.number))
 
 
-def on_tick(core: "WorkerCore", event: e.Tick) -> None:
+def on_tick(state: WorkerState, event: e.Tick) -> None:
     """A deadline has passed: of a start, a timeout, an interrupt's grace, a drain."""
-    start_processors(core)
-    for slot in core.slots:
-        stop_if_unwanted(core, slot)
+    start_processors(state)
+    for slot in state.slots:
+        stop_if_unwanted(state, slot)
         stopped = slot.interruption
-        if stopped is not None and not stopped.is_killed and core.now >= stopped.kill_at and slot.done == stopped.item:
+        if stopped is not None and not stopped.is_killed and state.now >= stopped.kill_at and slot.done == stopped.item:
             slot.interruption = stopped._replace(is_killed=True)
-            _kill(core, slot, f"killed on purpose, {tuning.GRACE_S:g} s after a task on it was told to stop")
-    if core.drain_until is not None and core.now >= core.drain_until and not core.is_leaving:
-        for slot in core.slots:
+            _kill(state, slot, f"killed on purpose, {tuning.GRACE_S:g} s after a task on it was told to stop")
+    if state.drain_until is not None and state.now >= state.drain_until and not state.is_leaving:
+        for slot in state.slots:
             if slot.fed and not slot.killed_because:
-                _kill(core, slot, "killed on purpose, as the worker's time to drain was over")
+                _kill(state, slot, "killed on purpose, as the worker's time to drain was over")
 
 
-def _kill(core: "WorkerCore", slot: Slot, why: str) -> None:
+def _kill(state: WorkerState, slot: Slot, why: str) -> None:
     slot.killed_because = why
-    core.out.append(e.Kill(slot.number))
+    state.out.append(e.Kill(slot.number))

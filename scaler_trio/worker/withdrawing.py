@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
@@ -10,38 +9,36 @@ from scaler_trio.ranges import RangeSet
 from scaler_trio.worker import events as e
 from scaler_trio.worker.feeding import BATCH_ROWS
 from scaler_trio.worker.records import Attempt, Piece, Slot, Withdrawal
+from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
-if TYPE_CHECKING:
-    from scaler_trio.worker.core import WorkerCore
 
-
-def on_recall(core: "WorkerCore", message: m.Recall) -> None:
+def on_recall(state: WorkerState, message: m.Recall) -> None:
     """Each row of it is answered by at least one of ``Returned``, be it an empty one."""
     wanted: dict[Attempt, list[tuple[int, int]]] = {}
     unknown = []
     for number, lo in message.rows:
-        attempt = core.find(number)
+        attempt = state.find(number)
         if attempt is None or lo >= attempt.hi:
             unknown.append((number, lo, lo, int(ReturnReason.RECALLED)))
         else:
             wanted.setdefault(attempt, []).append((max(lo, attempt.lo), attempt.hi))
     if unknown:
-        core.out.append(e.Send(m.Returned(tuple(unknown))))
-    withdraw(core, wanted, ReturnReason.RECALLED)
+        state.out.append(e.Send(m.Returned(tuple(unknown))))
+    withdraw(state, wanted, ReturnReason.RECALLED)
 
 
-def on_cancel(core: "WorkerCore", message: m.CancelAttempts) -> None:
+def on_cancel(state: WorkerState, message: m.CancelAttempts) -> None:
     """What waits is returned, what runs is interrupted, what is finished or unknown has been answered already."""
     wanted: dict[Attempt, list[tuple[int, int]]] = {}
     for number, lo, hi in message.rows:
-        attempt = core.find(number)
+        attempt = state.find(number)
         if attempt is not None and lo < hi:
             wanted.setdefault(attempt, []).append((lo, hi))
-    withdraw(core, wanted, ReturnReason.CANCELLED)
+    withdraw(state, wanted, ReturnReason.CANCELLED)
 
 
-def withdraw(core: "WorkerCore", wanted: dict[Attempt, list[tuple[int, int]]], reason: ReturnReason) -> None:
+def withdraw(state: WorkerState, wanted: dict[Attempt, list[tuple[int, int]]], reason: ReturnReason) -> None:
     """Take rows out of slots, as far as possible, and out of the queue, and answer."""
     if not wanted:
         return
@@ -50,32 +47,32 @@ def withdraw(core: "WorkerCore", wanted: dict[Attempt, list[tuple[int, int]]], r
         attempt.withheld += 1
         if reason is ReturnReason.CANCELLED:
             attempt.cancelled = RangeSet([*(attempt.cancelled or ()), *ranges])
-    core.withdrawals.append(withdrawal)
-    for slot in core.slots:
+    state.withdrawals.append(withdrawal)
+    for slot in state.slots:
         for fed in slot.fed:
             rows = withdrawal.wanted.get(fed.attempt)
             inside = rows.within(fed.lo, fed.hi) if rows is not None else ()
             if inside:
                 # Claimed or not: the look at the page that comes with it tells what runs, and may need an interrupt.
                 withdrawal.waiting.add(slot.number)
-                core.truncate(slot, fed.first + inside[0][0] - fed.lo)
+                state.truncate(slot, fed.first + inside[0][0] - fed.lo)
                 break
     if not withdrawal.waiting:
-        end_withdrawal(core, withdrawal)
+        end_withdrawal(state, withdrawal)
 
 
-def end_withdrawal(core: "WorkerCore", withdrawal: Withdrawal) -> None:
+def end_withdrawal(state: WorkerState, withdrawal: Withdrawal) -> None:
     """Everything that could come back is in the queue: take it out and answer."""
-    core.withdrawals.remove(withdrawal)
+    state.withdrawals.remove(withdrawal)
     for attempt in withdrawal.wanted:
         attempt.withheld -= 1
     is_recall = withdrawal.reason == ReturnReason.RECALLED
-    if is_recall and not core.is_known:
+    if is_recall and not state.is_known:
         return
     happening = Happening.RECALL if is_recall else Happening.CANCEL
     rest: deque[Piece] = deque()
     gone: list[tuple[Attempt, int, int]] = []
-    for piece in core.queue:
+    for piece in state.queue:
         wanted = withdrawal.wanted.get(piece.attempt)
         inside = wanted.within(piece.lo, piece.hi) if wanted is not None else ()
         if wanted is None or not inside:
@@ -83,38 +80,38 @@ def end_withdrawal(core: "WorkerCore", withdrawal: Withdrawal) -> None:
             continue
         gone += [(piece.attempt, lo, hi) for lo, hi in inside]
         rest += [Piece(piece.attempt, lo, hi) for lo, hi in wanted.missing(piece.lo, piece.hi)]
-    core.queue = rest
+    state.queue = rest
     answered = {attempt for attempt, _, _ in gone}
     if is_recall:
         gone += [(a, r.first[0], r.first[0]) for a, r in withdrawal.wanted.items() if a not in answered]
-    _return(core, gone, withdrawal.reason, happening)
+    _return(state, gone, withdrawal.reason, happening)
 
 
-def _return(core: "WorkerCore", gone: Sequence[tuple[Attempt, int, int]], reason: int, happening: Happening) -> None:
+def _return(state: WorkerState, gone: Sequence[tuple[Attempt, int, int]], reason: int, happening: Happening) -> None:
     rows = []
     for attempt, lo, hi in gone:
         if lo < hi:
             step(Row.QUEUED, happening, attempt)
-            core.queued_rows -= hi - lo
-            core.tell(f"returned, {happening.name.lower()}", attempt, lo, hi)
+            state.queued_rows -= hi - lo
+            state.tell(f"returned, {happening.name.lower()}", attempt, lo, hi)
         if not attempt.is_dropped:
             rows.append((attempt.number, lo, hi, reason))
-        core.ended(attempt, hi - lo)
-    if core.is_connected:
+        state.ended(attempt, hi - lo)
+    if state.is_connected:
         for at in range(0, len(rows), BATCH_ROWS):
-            core.out.append(e.Send(m.Returned(tuple(rows[at : at + BATCH_ROWS]))))
+            state.out.append(e.Send(m.Returned(tuple(rows[at : at + BATCH_ROWS]))))
 
 
-def return_all(core: "WorkerCore") -> None:
+def return_all(state: WorkerState) -> None:
     """Give back whatever is queued: the worker drains."""
-    gone = [(piece.attempt, piece.lo, piece.hi) for piece in core.queue]
-    core.queue.clear()
-    _return(core, gone, int(ReturnReason.DRAINING), Happening.DRAIN)
+    gone = [(piece.attempt, piece.lo, piece.hi) for piece in state.queue]
+    state.queue.clear()
+    _return(state, gone, int(ReturnReason.DRAINING), Happening.DRAIN)
 
 
-def slot_is_truncated(core: "WorkerCore", slot: Slot) -> None:
+def slot_is_truncated(state: WorkerState, slot: Slot) -> None:
     """Withdrawals need not wait for this slot any more."""
-    for withdrawal in list(core.withdrawals):
+    for withdrawal in list(state.withdrawals):
         withdrawal.waiting.discard(slot.number)
         if not withdrawal.waiting:
-            end_withdrawal(core, withdrawal)
+            end_withdrawal(state, withdrawal)

@@ -17,7 +17,8 @@ from scaler_protocol.codec import decode, encode
 from scaler_protocol.frames import FrameDecoder
 from scaler_protocol.messages import Outcome, ReturnReason
 from scaler_trio.worker import events as e
-from scaler_trio.worker.core import Offer, WorkerCore
+from scaler_trio.worker.core import WorkerCore
+from scaler_trio.worker.state import Offer
 
 CLIENT = b"c" * 16
 Rows = set[tuple[int, int, int]]  # (epoch, attempt, row)
@@ -214,12 +215,12 @@ class SimulatedWorker:
         self.answer(epoch=epoch, drop=drop)
 
     def open(self) -> None:
-        if not self.core.is_connected:
+        if not self.core.state.is_connected:
             self.sent = []
             self.do(e.Connected())
 
     def answer(self, *, epoch: int | None = None, drop: tuple[tuple[int, int], ...] = ()) -> None:
-        if self.core.is_connected and not self.core.is_known:
+        if self.core.state.is_connected and not self.core.state.is_known:
             self.epoch = epoch or self.epoch
             gone = set(drop)
             self.assigned = {row for row in self.assigned if row[:2] not in gone}
@@ -228,7 +229,7 @@ class SimulatedWorker:
                 self.do(m.PutFunction(function, "f", b"code"))
 
     def disconnect(self) -> None:
-        if self.core.is_connected:
+        if self.core.state.is_connected:
             self.do(e.Disconnected())
 
     @property
@@ -262,7 +263,7 @@ class SimulatedWorker:
         self.assigned |= {(self.epoch, number, row) for row in range(rows)}
 
     def _receive(self, message: Any, *, is_again: bool = False) -> None:
-        assert self.core.is_connected, "sent without a connection"
+        assert self.core.state.is_connected, "sent without a connection"
         self.sent.append(message)
         if isinstance(message, m.AttemptResults):
             for attempt, outcome, *_ in message.rows:

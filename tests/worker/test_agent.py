@@ -424,7 +424,7 @@ async def test_a_goodbye_ends_the_worker_and_leaves_no_process() -> None:
             nursery.start_soon(agent.run)
             await scheduler.wait_until(lambda: scheduler.received)
             scheduler.task(scheduler.define(_hold_the_gil))
-            await wait_for(lambda: agent.core.running, "it runs")
+            await wait_for(lambda: agent.core.state.running, "it runs")
             pids = [processor.pid for processor in agent.processors.values()]
             scheduler.link.send(m.Goodbye("closing time"))
         assert not any(map(psutil.pid_exists, pids))

@@ -121,7 +121,7 @@ async def desk(slots: int = 1) -> AsyncIterator[Desk]:
             nursery.start_soon(agent._keep_time)
             agent.apply(e.Tick(), e.Connected(), m.WorkerKnown(1, "", ()), m.PutFunction(1, "f", b""))
             await wait_all_tasks_blocked()
-            assert all(slot.is_ready for slot in agent.core.slots)
+            assert all(slot.is_ready for slot in agent.core.state.slots)
             yield desk
             agent.core.check_invariants()
             nursery.cancel_scope.cancel()

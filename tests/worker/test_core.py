@@ -41,7 +41,7 @@ def two() -> Iterator[SimulatedWorker]:
 def test_of_an_unknown_function_one_item_runs_and_one_waits_behind_it(one: SimulatedWorker) -> None:
     one.slice(100)
     assert one.slots[0].limit == 2
-    assert one.core.queued_rows == 98
+    assert one.core.state.queued_rows == 98
 
 
 def test_of_a_short_function_as_many_are_fed_as_fill_the_time(one: SimulatedWorker) -> None:
@@ -56,7 +56,7 @@ def test_of_a_very_short_function_no_more_are_fed_than_the_ring_has_room_for(one
 
 def test_of_large_rows_no_more_bytes_are_fed_than_the_limit(one: SimulatedWorker) -> None:
     rows = [(n, CLIENT, n, 1, b"x" * 60_000, (), 0) for n in range(1, 101)]
-    one.core.functions[1].mean_ns = 1000
+    one.core.state.functions[1].mean_ns = 1000
     one.numbers = 100
     for n in range(1, 101):
         one._assign(n, 1)
@@ -156,14 +156,14 @@ def test_results_are_kept_until_they_are_settled_and_the_attempt_is_forgotten_th
     one.finish(0, 1)
     one.look(0)
     assert one.outcomes[1, attempt, 0] == Outcome.VALUE
-    assert one.core.kept_results == 1
+    assert one.core.state.kept_results == 1
     one.settle(attempt)
-    assert not one.core.attempts
-    assert one.core.kept_bytes == 0
+    assert not one.core.state.attempts
+    assert one.core.state.kept_bytes == 0
 
 
 def test_a_batch_of_results_of_several_attempts_is_cut_by_attempt(one: SimulatedWorker) -> None:
-    one.core.functions[1].mean_ns = 1000
+    one.core.state.functions[1].mean_ns = 1000
     first, second = one.slice(6), one.slice(5)
     task = one.task()
     one.claim(0, 12)
@@ -287,7 +287,7 @@ def test_a_crash_while_disconnected_is_declared_and_told_when_the_scheduler_is_b
     one.answer()
     (crashed,) = [x for x in one.sent if isinstance(x, m.Crashed)]
     assert crashed.rows == ((attempt, 0, True, "killed"),)
-    assert not one.core.attempts
+    assert not one.core.state.attempts
 
 
 def test_processors_that_die_at_once_are_replaced_ever_more_slowly_and_then_given_up(one: SimulatedWorker) -> None:
@@ -335,8 +335,8 @@ def test_what_the_scheduler_drops_is_forgotten_wherever_it_is(one: SimulatedWork
     assert one.slots[0].interrupted == {0}
     one.finish(0, 1)
     one.look(0)
-    assert not one.core.attempts
-    assert one.core.queued_rows == 0
+    assert not one.core.state.attempts
+    assert one.core.state.queued_rows == 0
 
 
 def test_attempts_of_an_older_epoch_are_finished_beside_new_ones_of_the_same_number(one: SimulatedWorker) -> None:
@@ -345,9 +345,9 @@ def test_attempts_of_an_older_epoch_are_finished_beside_new_ones_of_the_same_num
     one.connect(epoch=2)
     one.numbers = 0
     one.do(slice_message(1, 2, 1, 4, 0.0, m.DEFAULT_OPTIONS))
-    assert set(one.core.attempts) == {(1, 1), (2, 1)}
+    assert set(one.core.state.attempts) == {(1, 1), (2, 1)}
     one.do(m.CancelAttempts(((1, 0, 5),)))
-    assert set(one.core.attempts) == {(1, 1)}
+    assert set(one.core.state.attempts) == {(1, 1)}
 
 
 def test_function_numbers_of_a_connection_mean_nothing_on_the_next(one: SimulatedWorker) -> None:
@@ -357,7 +357,7 @@ def test_function_numbers_of_a_connection_mean_nothing_on_the_next(one: Simulate
     one.disconnect()
     one.connect()
     one.task()
-    keys = {attempt.function.key for attempt in one.core.attempts.values()}
+    keys = {attempt.function.key for attempt in one.core.state.attempts.values()}
     assert len(keys) == 2
 
 
@@ -373,7 +373,7 @@ def test_inputs_that_come_ahead_stand_before_those_of_the_row(one: SimulatedWork
     one._assign(1, 1)
     one.do(m.AssignInputs(1, (b"a", b"b")))
     one.do(m.AssignTasks((m.DEFAULT_OPTIONS,), ((1, CLIENT, 1, 1, b"row", (b"c",), 0),)))
-    work = one.core.attempts[1, 1].work
+    work = one.core.state.attempts[1, 1].work
     assert work is not None
     assert tuple(work[1]) == (b"a", b"b", b"c")
 
@@ -395,7 +395,7 @@ def test_a_message_that_makes_no_sense_is_refused_and_changes_nothing(
 ) -> None:
     with pytest.raises(PeerFault, match=words):
         one.do(message)
-    assert not one.core.attempts
+    assert not one.core.state.attempts
     one.core.check_invariants()
 
 
@@ -478,7 +478,7 @@ def test_the_story_of_an_attempt_tells_what_became_of_it(one: SimulatedWorker) -
     attempt = one.slice(4)
     one.do(m.CancelAttempts(((attempt, 3, 4),)))
     one.run_everything()
-    assert [line.split(" ", 1)[1] for line in one.core.story(attempt)] == [
+    assert [line.split(" ", 1)[1] for line in one.core.state.story(attempt)] == [
         "assigned [0, 4)",
         "returned, cancel [3, 4)",
         "finished [0, 1)",

@@ -29,7 +29,7 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @property
     def _is_known(self) -> bool:
-        return self.worker.core.is_known and self.worker.left is None
+        return self.worker.core.state.is_known and self.worker.left is None
 
     # ------------------------------------------------------------------------------------------------- connection
 
@@ -40,7 +40,7 @@ class WorkerMachine(RuleBasedStateMachine):
     @rule(is_new=st.booleans(), data=st.data())
     def answer(self, is_new: bool, data: st.DataObject) -> None:
         worker = self.worker
-        if worker.core.is_connected and not worker.core.is_known:
+        if worker.core.state.is_connected and not worker.core.state.is_known:
             held = sorted({(row[0], row[1]) for row in (*worker.held.unfinished, *worker.held.finished)})
             drop = tuple(data.draw(st.lists(st.sampled_from(held), unique=True))) if held else ()
             worker.answer(epoch=worker.epoch + is_new, drop=drop)
@@ -74,7 +74,11 @@ class WorkerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._is_known)
     @rule(data=st.data())
     def assign_again(self, data: st.DataObject) -> None:
-        here = [n for (epoch, n) in self.worker.core.attempts if epoch == self.worker.epoch and n in self.worker.slices]
+        here = [
+            n
+            for (epoch, n) in self.worker.core.state.attempts
+            if epoch == self.worker.epoch and n in self.worker.slices
+        ]
         if here:
             number = data.draw(st.sampled_from(here))
             self.worker.do(slice_message(number, self.rows[number], 1, 4, 0.0, m.DEFAULT_OPTIONS))
@@ -174,9 +178,9 @@ class WorkerMachine(RuleBasedStateMachine):
             assert not unanswered
             for number in range(1, worker.numbers + 1):
                 worker.settle(number)
-            assert not worker.core.attempts
-            assert not worker.core.queued_rows
-            assert not worker.core.withdrawals
+            assert not worker.core.state.attempts
+            assert not worker.core.state.queued_rows
+            assert not worker.core.state.withdrawals
             worker.do(e.Disconnected())
             worker.core.check_invariants()
 
