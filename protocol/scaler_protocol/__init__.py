@@ -1,6 +1,6 @@
 """The wire protocol of scaler-trio, without IO: frames, handshake, messages. ``../README.md`` is the specification."""
 
-from scaler_protocol.codec import MESSAGE_CLASSES, decode, encode
+from scaler_protocol.codec import MESSAGE_CLASSES, check_options, decode, encode
 from scaler_protocol.connection import Connection, Identity, Timing
 from scaler_protocol.errors import ErrorCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 from scaler_protocol.fields import Message
@@ -24,6 +24,7 @@ __all__ = [
     "Side",
     "State",
     "Timing",
+    "check_options",
     "decode",
     "encode",
 ]

@@ -123,6 +123,18 @@ def _pack_options(options: TaskOptions) -> Sequence[Any]:
     return [check(getattr(options, name)) if check else getattr(options, name) for name, check in _OPTION_FIELDS]
 
 
+def check_options(options: TaskOptions) -> TaskOptions:
+    """The same options, each held to what a peer accepts.
+
+    Raises:
+        Invalid: one is of a wrong type or out of its bounds; the text names it.
+    """
+    checked: TaskOptions = _CONVERTER.get_structure_hook(TaskOptions)(
+        attrs.astuple(options, recurse=False), TaskOptions
+    )
+    return checked
+
+
 class _Layouts(dict[int, _Layout]):
     """Layouts by kind, each made when it is first needed: no process sends and receives all kinds.
 

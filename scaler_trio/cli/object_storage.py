@@ -41,7 +41,7 @@ def object_storage_server(
     memory_bytes
         Limit of the objects in memory; by default 30 % of what this machine or container has.
     spill_directory
-        Where objects go that memory has no room for; by default below the temporary directory.
+        Where objects go that memory has no room for; by default below /var/tmp.
     spill_bytes
         Limit of what is spilled; by default what the disk has free.
     token_file

@@ -75,7 +75,8 @@ class ArrayCall:
             self._session.release([object_ for _, objects in message.objects for object_ in objects])
             return
         self._slices.append((message, pieces))
-        if message.failed or len(message.data) >= SOON_BYTES or len(self._slices) >= SOON_SLICES:
+        is_urgent = message.failed or message.objects  # stored results wait for us, and others for their room
+        if is_urgent or len(message.data) >= SOON_BYTES or len(self._slices) >= SOON_SLICES:
             self._event.set()
 
     def progress(self, unsent_bytes: int) -> None:
@@ -186,7 +187,6 @@ class ArrayCall:
 
     def _wait(self, progress: Progress | None) -> None:
         """Until something has happened."""
-        self._event.clear()
         if not (self._slices or self._is_done or self._error):
             left_s = None if self._deadline is None else self._deadline - time.monotonic()
             if left_s is not None and left_s <= 0:
@@ -196,6 +196,7 @@ class ArrayCall:
                 left_s = progress.interval_s if left_s is None else min(left_s, progress.interval_s)
                 progress.show(self._finished, len(self._results))
             self._event.wait(left_s)
+        self._event.clear()  # only now: what was set after the caller had looked must not be lost
         self._collect(progress)
 
     def _collect(self, progress: Progress | None) -> None:

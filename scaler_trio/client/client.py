@@ -9,8 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import evolve, fields_dict
 
+from scaler_protocol import check_options
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client.array_call import ArrayCall
 from scaler_trio.client.functions import FunctionCache
@@ -60,8 +61,8 @@ class Client:
 
         Args:
             address: ``tcp://host:port`` of the scheduler; without it SCALER_ADDRESS, or in a task that task's
-            scheduler. token: the shared secret; without it ``token_file``, SCALER_TOKEN, the enclosing task's, or
-            what a local
+                scheduler.
+            token: the shared secret; without it ``token_file``, SCALER_TOKEN, the enclosing task's, or what a local
                 service left for its user.
             token_file: a file with the token.
             timeout: seconds for this first connection.
@@ -168,9 +169,12 @@ class Client:
         self._session.check_usable()
         if isinstance(keys, str):
             raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
+        if not isinstance(graph, Mapping):
+            raise TypeError(f"the graph is {graph!r:.100}; it must be a mapping of names to nodes")
         with collector_paused():
-            call = GraphCall(self._session, plan(graph, keys), keys)
-            call.send(self._functions, CallObjects(self._session.objects), self._options)
+            planned = plan(graph, keys)
+        call = GraphCall(self._session, planned, keys)
+        call.send(self._functions, CallObjects(self._session.objects), self._options)
         if not block:
             return dict(call.futures)
         try:
@@ -205,10 +209,20 @@ class Client:
         """The same client, whose calls carry these options; closing either closes both.
 
         They are the fields of ``scaler_protocol.messages.TaskOptions``: ``priority``, ``timeout_s``, ``crash_limit``, …
+        ``capabilities`` are what a worker must offer, as ``per_worker_capabilities`` gives them: ``{"gpu": 1}``.
+
+        Raises:
+            TypeError: there is no such option.
+            ValueError: a value is of a wrong type or out of its bounds.
         """
+        known = fields_dict(TaskOptions)
+        if unknown := sorted(options.keys() - known.keys()):
+            raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(known)}")
+        if "capabilities" in options:
+            options["capabilities"] = tuple(dict(options["capabilities"]).items())
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._options = evolve(self._options, **options)
+        other._options = check_options(evolve(self._options, **options))
         other.__dict__["_original"] = self
         return other
 

@@ -186,7 +186,8 @@ class Session:
             ScalerError: why.
         """
         if self.error is not None:
-            raise self.error
+            # A new one each time: one that is raised again would show the lines of all who met it before.
+            raise type(self.error)(*self.error.args) from self.error.__cause__
 
     # ------------------------------------------------------------------------------------------------------ closing
 

@@ -90,6 +90,7 @@ class SchedulerClusterCombo:
             raise
         self._address = report["address"]
         self._object_storage_address = report["object_storage_address"]
+        self._launch = launch
         self._finalizer = weakref.finalize(self, launch.finish)
 
     def get_address(self) -> str:
@@ -114,5 +115,8 @@ class SchedulerClusterCombo:
         self.shutdown()
 
     def __repr__(self) -> str:
-        state = "running" if self._finalizer.alive else "shut down"
+        if not self._finalizer.alive:
+            state = "shut down"
+        else:
+            state = "running" if self._launch.is_running else "ended unexpectedly"
         return f"<SchedulerClusterCombo at {self._address}, {state}>"

@@ -86,6 +86,11 @@ class Launch:
             raise ConnectionFailed(report["error"])
         return report
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the launcher still lives; without it, nothing of the cluster does."""
+        return self._process.poll() is None
+
     def finish(self) -> None:
         """Stop it, and wait until it is gone with all its services. Only once; in a forked child it does nothing."""
         if os.getpid() != self._owner:

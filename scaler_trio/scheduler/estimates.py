@@ -27,7 +27,7 @@ def slice_rows(function: Function, remaining: int, slots: int, slice_s: float, t
     if function.samples < tuning.samples:
         return 1
     each = function.expected_s
-    full = int(slice_s / each)
+    full = min(int(slice_s / each), tuning.slice_bytes // max(1, function.result_bytes))
     if full <= 1:
         return 1
     share = remaining // (2 * max(slots, 1)) + 1

@@ -81,7 +81,7 @@ class Feeding:
         while room:
             worker = next(iter(room))
             del room[worker]
-            if worker.tier >= 0 and all(worker.free.get(name, amount) >= amount for name, amount in amounts):
+            if 0 <= worker.tier < DEEP and all(worker.free.get(name, amount) >= amount for name, amount in amounts):
                 return worker  # back in the room, at its end, with the update that follows
         return None
 

@@ -56,7 +56,7 @@ class Group:
         if room is None:
             if len(self.rooms) >= ROOMS:
                 del self.rooms[next(iter(self.rooms))]
-            room = self.rooms[key] = {worker: None for place in self.places for worker in place}
+            room = self.rooms[key] = {worker: None for place in self.places[:DEEP] for worker in place}
         return room
 
 
@@ -130,7 +130,7 @@ class Fleet:
                 place[worker] = None
         if group.rooms:
             for room in group.rooms.values():
-                if tier >= 0:
+                if 0 <= tier < DEEP:
                     room[worker] = None
                 else:
                     room.pop(worker, None)

@@ -41,6 +41,7 @@ class Function:
     expected_s: float  # what is predicted for one item: `mean_s`, or a prior until it is known
     mean_s: float = 0.0  # running time of one item, smoothed
     samples: int = 0  # items that it is made of
+    result_bytes: int = 0  # of one row, as last reported
     users: int = 0  # unfinished tasks and arrays that name it
     retired: bool = False  # the client will not name it again: forgotten when its last user ends
     workers: "dict[Worker, None]" = field(factory=dict)  # that were given it on their present connection

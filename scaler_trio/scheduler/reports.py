@@ -59,6 +59,8 @@ class Reports:
         for (_, lo, hi, reason), attempt in zip(rows, found, strict=True):
             if reason == ReturnReason.DRAINING:
                 worker.draining = True
+                if worker.settled:
+                    state.assigned[worker] = None
             if reason == ReturnReason.RECALLED:
                 self.recall.answered(worker, hi - lo)
             if attempt is None:

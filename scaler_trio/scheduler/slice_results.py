@@ -57,6 +57,7 @@ class SliceResults:
         closed = state.close_rows(attempt, lo, hi)
         if closed:
             observe(array.function, message.seconds, hi - lo, state.tuning)
+            array.function.result_bytes = len(message.data) // (hi - lo)
             array.client.usage_s += message.seconds
         new = array.done.missing(lo, min(hi, array.received))
         if closed < hi - lo and sum([b - a for a, b in new]) > closed:

@@ -12,6 +12,9 @@ class Tuning:
     slice_s: float = 0.150
     """Work in one slice, and so seven messages a second and worker: on busy cores each costs a millisecond."""
 
+    slice_bytes: int = 4 * MIB
+    """Results of one slice, about: a worker keeps them until all of it has ended and the client has them."""
+
     least_slice_s: float = 0.005
     """A slice is not cut finer than this, however near the end: below it the message costs more than the imbalance."""
 

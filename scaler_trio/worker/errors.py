@@ -1,5 +1,7 @@
 """What goes wrong in a worker, by whose fault it is."""
 
+from scaler_trio.errors import ObjectStorageFailed
+
 
 class WorkerFailed(Exception):
     """The worker cannot go on: no scheduler, no processor that starts. The text says what was tried and what to do."""
@@ -13,5 +15,5 @@ class InternalError(Exception):
     """A fault of ours; the text carries the story of the attempt it happened to."""
 
 
-class NoObjectStorage(Exception):
+class NoObjectStorage(ObjectStorageFailed):
     """A value is too large to travel inline and there is no object storage server to put it to or to read it from."""

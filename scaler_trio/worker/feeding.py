@@ -33,7 +33,7 @@ def feed(state: WorkerState) -> None:
 
 def steal(state: WorkerState) -> None:
     """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
-    if len(state.slots) == 1 or state.queue or not state.may_start:
+    if len(state.slots) == 1 or state.queue or not state.may_start or state.is_full:
         return
     if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in state.slots):
         return
@@ -51,6 +51,7 @@ def _fill(
 ) -> None:
     """One item beyond the running one in any case; more by predicted time, payload and number."""
     feed_ns, feed_bytes, feed_items = tuning.FEED_NS, tuning.FEED_BYTES, tuning.FEED_ITEMS
+    is_full = state.is_full
     queue, done, limit, ahead_ns, ahead_bytes = state.queue, slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
     aside: list[Piece] = []
     given: list[Fed] = []
@@ -60,7 +61,7 @@ def _fill(
             break
         piece = queue[0]
         attempt = piece.attempt
-        if attempt.withheld:
+        if attempt.withheld or (is_full and not attempt.kept):
             aside.append(queue.popleft())
             continue
         # Of unknown duration: taken for long, so that nothing but the next one waits behind it.

@@ -86,9 +86,11 @@ class ProcessorLoop:
                 continue
             first = batch.first + batch.at
             started_ns = time.monotonic_ns()
-            self._report_ns = batch.report_ns
+            is_waited_for = first > self._reported  # by what this batch's results may wait, or by less
+            self._report_ns = min(self._report_ns, batch.report_ns) if is_waited_for else batch.report_ns
             self._signal_ns = min(self._signal_ns, started_ns + batch.report_ns)
-            if first > self._reported and not 0 < self._paces.expected_ns(batch) < batch.report_ns:
+            if is_waited_for and not 0 < self._paces.expected_ns(batch) < self._report_ns:
+                self._report_ns = batch.report_ns
                 self._signal()  # what is done should not wait for what takes long, or nobody knows how long
             ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
             batch.at += ran
@@ -218,7 +220,7 @@ class ProcessorLoop:
                 break
             except TaskInterrupted:
                 cells[CURRENT] = NONE
-                payload = b"cancelled while it was running"
+                payload = b""  # the outcome says it; whether it is a cancel or a time-out is known to the agent
                 position = self._write_slowly(payload, position)
                 stop = self._stop
                 slot = item & MASK

@@ -7,8 +7,8 @@ from typing import Any
 from scaler_protocol import Buffer
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_protocol.messages import Role
-from scaler_trio.errors import ObjectLost
-from scaler_trio.objects.errors import ObjectMissing
+from scaler_trio.errors import ObjectLost, ObjectStorageFailed
+from scaler_trio.objects.errors import ObjectMissing, ObjectStoreError
 from scaler_trio.worker.errors import NoObjectStorage
 
 
@@ -29,10 +29,15 @@ class ObjectStore:
         """Store an object; its id.
 
         Raises:
-            NoObjectStorage: the scheduler named no server; and what the server's own refusal raises.
+            NoObjectStorage: the scheduler named no server.
+            ObjectStorageFailed: no room, or the server does not answer.
         """
         what = f"a value of {size_bytes} bytes (more than {INLINE_PAYLOAD_BYTES} travel inline)"
-        written: bytes = self._connected(what).write(parts, size_bytes)
+        access = self._connected(what)
+        try:
+            written: bytes = access.write(parts, size_bytes)
+        except ObjectStoreError as error:
+            raise ObjectStorageFailed(str(error)) from error
         return written
 
     def read(self, object_id: bytes) -> memoryview:
@@ -47,6 +52,8 @@ class ObjectStore:
             content: memoryview = access.read(object_id)
         except ObjectMissing as error:
             raise ObjectLost(str(error)) from error
+        except ObjectStoreError as error:
+            raise ObjectStorageFailed(str(error)) from error
         return content
 
     def close(self) -> None:

@@ -48,12 +48,12 @@ class WorkerState:
     @property
     def may_start(self) -> bool:
         """Whether queued rows may be given to processors."""
-        return (
-            self.is_known
-            and self.drain_until is None
-            and self.kept_bytes < tuning.KEPT_BYTES
-            and self.kept_results < tuning.KEPT_RESULTS
-        )
+        return self.is_known and self.drain_until is None
+
+    @property
+    def is_full(self) -> bool:
+        """So much is kept that only what has begun goes on: a slice is settled as a whole, when all of it has ended."""
+        return self.kept_bytes >= tuning.KEPT_BYTES or self.kept_results >= tuning.KEPT_RESULTS
 
     @property
     def running(self) -> int:

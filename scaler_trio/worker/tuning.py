@@ -24,7 +24,7 @@ GRACE_S: Final = 1.0
 """What an interrupted item may take for its ``finally`` blocks before its processor is killed."""
 
 KEPT_BYTES: Final = 64 * MIB
-"""Results not settled, beyond which nothing new is started: as much as the scheduler lets one client leave unread."""
+"""Results not settled, beyond which no slice is begun: as much as the scheduler lets one client leave unread."""
 
 KEPT_RESULTS: Final = 1 << 17
 """The same in number: half of the rows that the message which declares them may have."""

@@ -55,6 +55,16 @@ def test_200_000_items_keep_their_results_and_exceptions_in_place(client: Client
             assert result.args == (f"item {index}",)
 
 
+def large_in_the_middle(row: int) -> bytes | None:
+    return bytes(14_000) if 71_000 <= row < 87_000 else None
+
+
+def test_results_that_grow_a_thousandfold_within_a_slice_do_not_stop_the_map(client: Client) -> None:
+    """More than a worker keeps unsettled, in a slice that is settled as a whole."""
+    results = client.map(large_in_the_middle, range(140_000))
+    assert [row for row, result in enumerate(results) if result is not None] == list(range(71_000, 87_000))
+
+
 def test_a_failing_map_raises_the_lowest_failed_item_and_says_how_many_others(client: Client) -> None:
     with pytest.raises(ValueError, match="item 0") as caught:
         client.map(fail_on_thousands, range(5_000))

@@ -206,6 +206,16 @@ def test_work_that_idle_workers_cannot_run_is_not_recalled(bench: Bench) -> None
 # -------------------------------------------------------------------------------------------------------- capabilities
 
 
+def test_a_task_with_amounts_waits_for_an_idle_worker_rather_than_behind_rows(bench: Bench) -> None:
+    client, busy = bench.client(), bench.worker("busy", gpu=4)
+    client.open(bench.tuning.samples + round(0.8 * bench.tuning.feed_rows_s / 0.001))
+    for _ in range(bench.tuning.samples):
+        busy.finish_slice(*busy.take_slices(), seconds_each=0.001)
+    client.submit(b"x", capabilities=(("gpu", 1),))
+    assert busy.take_tasks() == []
+    assert len(bench.worker("idle", gpu=4).take_tasks()) == 1
+
+
 def test_a_task_goes_only_to_a_worker_that_offers_what_it_asks_for(bench: Bench) -> None:
     client = bench.client()
     plain, gpu = bench.worker("plain"), bench.worker("gpu", gpu=-1)

@@ -147,6 +147,26 @@ def test_nothing_is_started_while_unsettled_results_are_over_the_limit(
     assert one.slots[0].limit == 2
 
 
+def test_a_slice_that_is_begun_goes_on_over_the_limit_because_it_is_settled_as_a_whole(
+    one: SimulatedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "KEPT_RESULTS", 1)
+    monkeypatch.setattr(tuning, "FEED_NS", 4_000)
+    begun, other = one.slice(10, expected_s=1e-6), one.slice(10, expected_s=1e-6)
+    at = 0
+    while at < 10:
+        upto = one.slots[0].limit
+        assert at < upto <= 10, "only rows of the slice that is begun"
+        one.claim(0, upto - at)
+        one.finish(0, upto - at)
+        one.look(0)
+        at = upto
+    assert one.slots[0].limit == 10
+    one.settle(begun)
+    assert one.slots[0].limit > 10
+    assert other in [number for _, number in one.core.state.attempts]
+
+
 # ---------------------------------------------------------------------------------------------------------- results
 
 

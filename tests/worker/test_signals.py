@@ -145,6 +145,12 @@ def test_a_long_row_is_preceded_by_a_signal_if_results_wait(desk: Desk) -> None:
     assert desk.run()[:8] == [0] * 5 + [1, 1, 1]
 
 
+def test_a_single_task_does_not_wait_for_a_row_that_is_long_for_it_and_short_for_rows(desk: Desk) -> None:
+    desk.tasks([1] * 3)
+    desk.rows([2 * TASKS_MS] * 3, key=2, expected_ms=2 * TASKS_MS)
+    assert positions(desk.run())[0] == 3
+
+
 def test_a_long_row_with_nothing_before_it_costs_no_signal(desk: Desk) -> None:
     desk.rows([2 * ROWS_MS], expected_ms=2 * ROWS_MS)
     assert desk.run() == [0, 1]
