@@ -133,6 +133,14 @@ class Client:
         """
         if not iterables:
             raise TypeError("map() needs a function and at least one iterable")
+        for place, iterable in enumerate(iterables, 2):
+            try:
+                iter(iterable)
+            except TypeError:
+                text = (
+                    f"argument {place} of map() is {iterable!r:.100}, which is not iterable (no chunk size is needed)"
+                )
+                raise TypeError(text) from None
         if len(iterables) == 1:
             rows, style = iterables[0], Style.ONE
         else:

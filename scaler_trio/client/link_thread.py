@@ -131,11 +131,11 @@ class LinkThread:
                 return await self._dial(max(0.1, deadline - trio.current_time()))
             except (ConnectFailed, PeerRefused) as error:
                 if isinstance(error, PeerRefused) and self._is_final(error):
-                    raise _refusal(error) from error
+                    raise _refusal(error) from None  # the text says it all
                 pause_s = BACK_OFF_S[min(attempt, 2)]
                 attempt += 1
                 if trio.current_time() + pause_s >= deadline:
-                    raise ConnectionFailed(f"{error} (tried for {timeout_s:g} s)") from error
+                    raise ConnectionFailed(f"{error} (tried for {timeout_s:g} s)") from None
                 await trio.sleep(pause_s)
 
     async def _connect_again(self, reason: str) -> Link:
@@ -153,7 +153,7 @@ class LinkThread:
                 last = error
             except PeerRefused as error:
                 if error.code is ErrorCode.AUTHENTICATION and not self._has_new_token(error):
-                    raise _refusal(error) from error
+                    raise _refusal(error) from None
                 last = error
         raise ConnectionLost(
             f"the scheduler at {self._target.address} is gone and did not come back within {timeout_s:g} s: {reason}"

@@ -1,5 +1,6 @@
 """``SchedulerClusterCombo``: a whole cluster on this machine, for as long as a ``with`` block or a program lasts."""
 
+import logging
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
@@ -55,8 +56,14 @@ class SchedulerClusterCombo:
             ConnectionFailed: the address cannot be listened at, or the services do not start.
             ValueError: not an address, or a number out of range.
         """
-        if n_workers < 0:
-            raise ValueError(f"n_workers is {n_workers}; it cannot be negative")
+        wanted_workers: object = n_workers
+        if not isinstance(wanted_workers, int) or wanted_workers < 0:
+            raise ValueError(f"n_workers is {n_workers!r}; it must be a whole number, and not negative")
+        if not isinstance(logging.getLevelName(logging_level.upper()), int):
+            raise ValueError(f"logging_level is {logging_level!r}; it must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        capabilities: object = per_worker_capabilities or {}
+        if not isinstance(capabilities, Mapping):
+            raise ValueError(f"per_worker_capabilities is {capabilities!r}; it must be a mapping of names to amounts")
         if worker_timeout_s <= 0:
             raise ValueError(f"worker_timeout_s is {worker_timeout_s}; it must be positive")
         if client_grace_s < 0:
@@ -76,7 +83,7 @@ class SchedulerClusterCombo:
                     "object_storage_address": str(objects),
                     "token": self._token.decode(),
                     "n_workers": n_workers,
-                    "capabilities": dict(per_worker_capabilities or {}),
+                    "capabilities": dict(capabilities),
                     "object_memory_bytes": object_memory_bytes,
                     "preload": preload,
                     "manager": worker_manager_id,

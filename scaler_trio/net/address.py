@@ -24,6 +24,8 @@ class Address:
         Raises:
             AddressError: anything else.
         """
+        if not isinstance(text, str):
+            raise AddressError(f"{text!r} is not an address; write tcp://host:port")
         try:
             parts = urlsplit(text if "://" in text else f"tcp://{text}")
             port = parts.port

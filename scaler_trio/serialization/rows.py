@@ -115,7 +115,7 @@ class BlockWriter:
         if not taken:
             return None
         if self._style is Style.STAR:
-            taken = [row if type(row) is tuple else tuple(row) for row in taken]
+            taken = [row if type(row) is tuple else _arguments(row) for row in taken]
         return self._plain(taken) or self._general(taken)
 
     def _plain(self, rows: list[Any]) -> Block | None:
@@ -186,3 +186,11 @@ def _culprit(row: Any, style: Style) -> str:
         except Exception:
             return f"{what}, of type {type(value).__qualname__},"
     return "the arguments together"
+
+
+def _arguments(row: Any) -> tuple[Any, ...]:
+    """The arguments of one call of ``starmap``."""
+    try:
+        return tuple(row)
+    except TypeError:
+        raise TypeError(f"a row of starmap() is {row!r:.100}; it must be an iterable of arguments") from None

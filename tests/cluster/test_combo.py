@@ -33,7 +33,10 @@ def children() -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"n_workers": -1}, "n_workers is -1; it cannot be negative"),
+        ({"n_workers": -1}, "n_workers is -1; it must be a whole number, and not negative"),
+        ({"n_workers": "2"}, "n_workers is '2'; it must be a whole number"),
+        ({"logging_level": "LOUD"}, "logging_level is 'LOUD'; it must be DEBUG"),
+        ({"per_worker_capabilities": ["gpu"]}, "it must be a mapping of names to amounts"),
         ({"address": "localhost"}, "'localhost' is not an address; write tcp://host:port"),
         ({"object_storage_address": "tcp://x"}, "'tcp://x' is not an address"),
         ({"token": "short"}, "the token in token= has 5 bytes; at least 16 are needed"),
