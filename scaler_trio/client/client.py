@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from attrs import evolve, fields_dict
+from attrs import evolve
 
 from scaler_protocol import check_options
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
@@ -38,6 +38,9 @@ from scaler_trio.serialization import (
 
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
+
+OPTIONS: Final = frozenset({"priority", "timeout_s", "crash_limit", "capabilities"})
+"""Of ``with_options``."""
 
 
 class Client:
@@ -216,18 +219,22 @@ class Client:
     def with_options(self, **options: Any) -> "Client":
         """The same client, whose calls carry these options; closing either closes both.
 
-        They are the fields of ``scaler_protocol.messages.TaskOptions``: ``priority``, ``timeout_s``, ``crash_limit``, …
-        ``capabilities`` are what a worker must offer, as ``per_worker_capabilities`` gives them: ``{"gpu": 1}``.
+        Args:
+            options: ``priority`` (higher first, 0 by default); ``timeout_s`` of running time, 0 = none;
+                ``crash_limit``, deaths of its processor until a task fails (3); ``capabilities`` that a worker must
+                offer, with the amounts that a task takes: ``{"gpu": 1}``, -1 = just the name.
 
         Raises:
             TypeError: there is no such option.
             ValueError: a value is of a wrong type or out of its bounds.
         """
-        known = fields_dict(TaskOptions)
-        if unknown := sorted(options.keys() - known.keys()):
-            raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(known)}")
+        if unknown := sorted(options.keys() - OPTIONS):
+            raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(sorted(OPTIONS))}")
         if "capabilities" in options:
-            options["capabilities"] = tuple(dict(options["capabilities"]).items())
+            capabilities = options["capabilities"]
+            if not isinstance(capabilities, Mapping):
+                raise ValueError(f"capabilities is {capabilities!r}; it must be a mapping of names to amounts")
+            options["capabilities"] = tuple(capabilities.items())
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._options = check_options(evolve(self._options, **options))

@@ -256,7 +256,8 @@ class Session:
     def disconnected(self, reason: str) -> None:
         self._link = None
         if self.error is None:
-            log.debug("%s", reason)
+            retry_s = self._target.reconnect_timeout_s
+            log.warning("the connection to %s was lost (%s); trying again for %g s", self.address, reason, retry_s)
             self.handle(ev.Disconnected(reason))
 
     def stopping(self) -> None:

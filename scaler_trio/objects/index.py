@@ -100,7 +100,8 @@ class ObjectIndex:
         bound = self._held.room.limits
         if capacity_for(event.size_bytes) > bound.memory_bytes:
             text = (
-                f"is larger than the memory for objects ({megabytes(bound.memory_bytes)}): split it, or raise the limit"
+                f"it is larger than the memory for objects ({megabytes(bound.memory_bytes)}): split it, "
+                "or raise memory_bytes of the object storage server"
             )
             self._held.effects.append(
                 e.Refuse(event.connection, event.object_id, _about(event.object_id, event.size_bytes, text))

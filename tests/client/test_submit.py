@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from scaler_protocol import messages as m
-from scaler_trio.errors import NoWorkerError, ProcessorDiedError, TaskCancelled, TaskTimeout
+from scaler_trio.errors import ClientClosed, NoWorkerError, ProcessorDiedError, TaskCancelled, TaskTimeout
 from scaler_trio.serialization import CannotPickle, CannotUnpickle, RemoteError, RemoteTraceback
 
 if TYPE_CHECKING:
@@ -207,6 +207,40 @@ def test_every_outcome_has_its_exception(
 def test_options_travel_with_the_call(client: Client, scheduler: FakeScheduler) -> None:
     client.with_options(priority=7, crash_limit=1).submit(abs, 1).result()
     assert scheduler.of(m.SubmitTasks)[0].options == (m.TaskOptions(priority=7, crash_limit=1),)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"timeout": 3}, TypeError, "there is no option timeout; the options are capabilities, crash_limit"),
+        ({"crash_limit": 0}, ValueError, "crash_limit"),
+        ({"priority": "x"}, ValueError, "priority"),
+        ({"timeout_s": -1}, ValueError, "timeout_s"),
+        ({"capabilities": ["gpu"]}, ValueError, "it must be a mapping of names to amounts"),
+        ({"capabilities": {"gpu": "1"}}, ValueError, "capabilities"),
+    ],
+)
+def test_a_wrong_option_is_refused_where_it_is_given(
+    client: Client, options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        client.with_options(**options)
+    assert client.submit(abs, -1).result(5) == 1
+
+
+def test_capabilities_are_a_mapping(client: Client, scheduler: FakeScheduler) -> None:
+    client.with_options(capabilities={"gpu": 1, "fast": -1}).submit(abs, 1).result()
+    assert scheduler.of(m.SubmitTasks)[0].options[0].capabilities == (("gpu", 1), ("fast", -1))
+
+
+def test_what_a_closed_client_raises_is_new_each_time(client: Client) -> None:
+    client.close()
+    depths = []
+    for _ in range(3):
+        with pytest.raises(ClientClosed) as caught:
+            client.submit(abs, 1)
+        depths.append(len(caught.traceback))
+    assert len(set(depths)) == 1
 
 
 def test_a_future_can_be_awaited_in_asyncio(client: Client) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scaler_trio import Client, ConnectionFailed, SchedulerClusterCombo
+from scaler_trio import Client, ConnectionFailed, ObjectStorageFailed, SchedulerClusterCombo
 from scaler_trio.cluster import launch
 from tests.kit.processes import SCHEDULER, alive, below
 from tests.kit.waiting import wait_until
@@ -122,6 +122,7 @@ def test_a_cluster_whose_scheduler_dies_stops_as_a_whole_and_says_why(capfd: pyt
     (scheduler,) = wait_until(lambda: below(launcher.pid, SCHEDULER), "its scheduler")
     scheduler.kill()
     wait_until(lambda: not children(), "its processes to end")
+    assert repr(cluster).endswith("ended unexpectedly>")
     assert "the scheduler ended by signal 9 (SIGKILL); everything is stopped" in capfd.readouterr().err
     cluster.shutdown()
 
@@ -131,3 +132,12 @@ def test_a_cluster_without_workers_is_allowed_and_waits_for_some() -> None:
         future = client.submit(abs, -1)
         with pytest.raises(TimeoutError):
             future.result(timeout=0.2)
+
+
+def test_a_result_that_the_storage_has_no_room_for_is_the_same_error_as_an_argument() -> None:
+    with SchedulerClusterCombo(n_workers=1, object_memory_bytes=100_000) as cluster:
+        with Client(cluster.get_address()) as client:
+            for call in (lambda: client.submit(bytes, 200_000).result(), lambda: client.submit(len, bytes(200_000))):
+                with pytest.raises(ObjectStorageFailed, match="it is larger than the memory for objects"):
+                    call()
+            assert client.submit(abs, -1).result() == 1
