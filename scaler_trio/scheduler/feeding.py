@@ -8,7 +8,7 @@ from attrs import define
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
 from scaler_trio.scheduler.fixed_rows import ONE_ROW
-from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, TIERS, Group
+from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, PASSED, TIERS, Group
 from scaler_trio.scheduler.queues import Line
 from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Suspect, Task, Worker
 from scaler_trio.scheduler.slicing import Slicing
@@ -20,6 +20,9 @@ ASSIGN_BYTES = 1 * MIB
 
 ROW_INPUTS_BYTES = 256 * 1024
 """Inputs of a node up to this travel in its row; more go ahead of it in messages of their own."""
+
+LOOK = 64
+"""Workers of later tiers that are passed over in the search for amounts."""
 
 RESERVED = 64
 """Workers that are run empty for suspects at one time; once empty, a worker takes one suspect after the other."""
@@ -60,10 +63,10 @@ class Feeding:
                 return
             queue = line.queues[line.priorities[0]]
             source = queue[0]
-            if tier == DEEP and type(source) is not Array:
+            if tier >= PASSED and (tier == DEEP) is not (type(source) is Array):
                 return
             amounts = source.demand.amounts
-            worker = self._choose(group, line.key, amounts) if amounts else next(iter(place))
+            worker = self._choose(group, tier, line.key, amounts) if amounts else next(iter(place))
             if worker is None:
                 keys.remove(line.key)
                 continue
@@ -75,15 +78,21 @@ class Feeding:
             fleet.update(worker)
             fleet.to_the_end(worker)
 
-    def _choose(self, group: Group, key: ClassKey, amounts: tuple[tuple[str, int], ...]) -> Worker | None:
-        """The next that has the amounts which this class takes."""
+    def _choose(self, group: Group, tier: int, key: ClassKey, amounts: tuple[tuple[str, int], ...]) -> Worker | None:
+        """The next of a tier, or of those before it, that has the amounts which this class takes."""
         room = group.room(key)
-        while room:
+        chosen = None
+        later: list[Worker] = []  # their tier comes after this one
+        while room and chosen is None and len(later) < LOOK:
             worker = next(iter(room))
-            del room[worker]
-            if 0 <= worker.tier < DEEP and all(worker.free.get(name, amount) >= amount for name, amount in amounts):
-                return worker  # back in the room, at its end, with the update that follows
-        return None
+            del room[worker]  # the chosen one is back, at the end, with the update that follows
+            if 0 <= worker.tier < PASSED and all(worker.free.get(name, amount) >= amount for name, amount in amounts):
+                if worker.tier <= tier:
+                    chosen = worker
+                else:
+                    later.append(worker)
+        room.update(dict.fromkeys(later))
+        return chosen
 
     # ------------------------------------------------------------------------------------------------- single tasks
 
@@ -99,6 +108,7 @@ class Feeding:
         number = state.next_attempt
         entry = ((now, "assign", worker.name),)
         items, load_s, size = worker.items, worker.load_s, 0
+        tasks_s = load_s - worker.rows_load_s
         given, given_s = 0, 0.0
         function = demand = None
         option = key = 0
@@ -109,7 +119,7 @@ class Feeding:
             if task.state is not TaskState.READY or task.alone:
                 queue.popleft()
                 continue
-            if given and (given >= share or (items >= slots and load_s + given_s >= depth_s)):
+            if given and (given >= share or (items >= slots and tasks_s + given_s >= depth_s)):
                 break
             if items - worker.items >= BATCH_ROWS or len(mine) >= ATTEMPTS_PER_WORKER:
                 break

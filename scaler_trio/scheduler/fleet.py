@@ -13,8 +13,9 @@ from scaler_trio.scheduler.records import ClassKey, Worker
 EMPTY: Final = 0  # has nothing
 FREE: Final = 1  # has a free slot
 AHEAD: Final = 2  # every slot is busy, but little is queued behind
-DEEP: Final = 3  # enough single tasks are queued behind, but not enough rows of arrays
-TIERS: Final = 4
+PASSED: Final = 3  # enough is queued behind, but few single tasks, which pass rows
+DEEP: Final = 4  # enough single tasks are queued behind, but with rows of arrays it may be more
+TIERS: Final = 5
 
 ATTEMPTS_PER_WORKER: Final = 1 << 16
 """Assignments that one worker holds: what is queued there, and what waits to be settled, fits a held-set."""
@@ -56,7 +57,7 @@ class Group:
         if room is None:
             if len(self.rooms) >= ROOMS:
                 del self.rooms[next(iter(self.rooms))]
-            room = self.rooms[key] = {worker: None for place in self.places[:DEEP] for worker in place}
+            room = self.rooms[key] = {worker: None for place in self.places[:PASSED] for worker in place}
         return room
 
 
@@ -106,9 +107,14 @@ class Fleet:
             return -1
         if worker.items < worker.slots:
             return FREE
-        if worker.load_s >= worker.rows_depth_s or len(worker.attempts) >= ATTEMPTS_PER_WORKER:
+        if len(worker.attempts) >= ATTEMPTS_PER_WORKER:
             return -1
-        return AHEAD if worker.load_s < worker.depth_s else DEEP
+        # Single tasks pass rows that are queued, not rows that run.
+        passable = worker.items > worker.slots
+        wants_tasks = (worker.load_s - worker.rows_load_s if passable else worker.load_s) < worker.depth_s
+        if worker.load_s < worker.rows_depth_s:
+            return AHEAD if wants_tasks else DEEP
+        return PASSED if wants_tasks else -1
 
     def update(self, worker: Worker) -> None:
         """Put the worker where it belongs, after anything that changed its load."""
@@ -130,7 +136,7 @@ class Fleet:
                 place[worker] = None
         if group.rooms:
             for room in group.rooms.values():
-                if 0 <= tier < DEEP:
+                if 0 <= tier < PASSED:
                     room[worker] = None
                 else:
                     room.pop(worker, None)

@@ -79,6 +79,9 @@ def _worker(state: SchedulerState, worker: Worker) -> Iterator[str]:
     if items != worker.items:
         yield f"{where}: {worker.items} items, counted {items}"
     load = sum(len(attempt.open) * attempt.expected_s for attempt in counted)
+    rows_load = sum(a.expected_s * len(a.open) for a in counted if type(a.source) is Array)
+    if abs(rows_load - worker.rows_load_s) > 1e-6 * max(1.0, load):
+        yield f"{where}: load of rows {worker.rows_load_s}, counted {rows_load}"
     if abs(load - worker.load_s) > 1e-6 * max(1.0, load):
         yield f"{where}: load {worker.load_s}, counted {load}"
     if worker.ready != (worker.group is not None) or (worker.ready and not worker.connected):

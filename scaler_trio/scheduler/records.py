@@ -236,6 +236,7 @@ class Worker:
     attempts: dict[int, Attempt] = field(factory=dict)  # with open rows, oldest first
     items: int = 0  # open rows of those that are not lost
     load_s: float = 0.0  # their predicted running time
+    rows_load_s: float = 0.0  # … of those that are rows of arrays
     tier: int = -1  # in which of its group's places it waits for work; -1 = in none
     exclusive: bool = False  # it has one suspect and gets nothing beside it
     reserved: ClassKey | None = None  # it is run empty for a suspect of this class

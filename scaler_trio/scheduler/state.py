@@ -82,6 +82,8 @@ class SchedulerState:
         seconds = attempt.expected_s * count
         worker.items += count
         worker.load_s += seconds
+        if type(attempt.source) is Array:
+            worker.rows_load_s += seconds
         attempt.source.client.load_s += seconds
         for name, amount in attempt.source.demand.amounts:
             if name in worker.free:
@@ -93,13 +95,15 @@ class SchedulerState:
         seconds = attempt.expected_s * count
         worker.items -= count
         worker.load_s -= seconds
+        if type(attempt.source) is Array:
+            worker.rows_load_s = max(0.0, worker.rows_load_s - seconds)
         client = attempt.source.client
         client.load_s = max(0.0, client.load_s - seconds)
         for name, amount in attempt.source.demand.amounts:
             if name in worker.free:
                 worker.free[name] += amount * count
         if worker.items == 0:
-            worker.load_s = 0.0  # no drift by rounding
+            worker.load_s = worker.rows_load_s = 0.0  # no drift by rounding
             worker.exclusive = False
 
     def close_rows(self, attempt: Attempt, lo: int, hi: int) -> int:

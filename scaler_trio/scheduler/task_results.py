@@ -109,7 +109,7 @@ class TaskResults:
         worker.items -= items
         worker.load_s -= load_s
         if worker.items == 0:
-            worker.load_s = 0.0  # no drift by rounding
+            worker.load_s = worker.rows_load_s = 0.0  # no drift by rounding
             worker.exclusive = False
         if function.retired:
             self.state.forget_if_unused(function)

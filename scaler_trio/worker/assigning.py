@@ -1,7 +1,7 @@
 """What the scheduler assigns: functions, inputs, tasks, slices; checked whole before anything of it is taken in."""
 
 from scaler_protocol import messages as m
-from scaler_trio.worker import tuning
+from scaler_trio.worker import feeding, tuning
 from scaler_trio.worker.errors import PeerFault
 from scaler_trio.worker.records import Attempt, Function, PagedRows, Piece, SingleRow
 from scaler_trio.worker.state import WorkerState
@@ -65,6 +65,7 @@ def on_assign_tasks(state: WorkerState, message: m.AssignTasks) -> None:
         function = state.functions[function_number]
         work = SingleRow(payload, inputs)
         _add(state, Attempt(epoch, number, client, task, 0, 1, function, message.options[options], work, size, 1))
+    feeding.make_way(state)
 
 
 def on_assign_slice(state: WorkerState, message: m.AssignSlice) -> None:

@@ -65,7 +65,10 @@ def check_state(state: WorkerState) -> None:
     kept = [kept for attempt in state.attempts.values() for kept in attempt.kept]
     _must(state.kept_bytes == sum([one.size_bytes for one in kept]), "kept bytes are miscounted")
     _must(state.kept_results == len(kept), "kept results are miscounted")
-    _must(state.queued_rows == sum([piece.hi - piece.lo for piece in state.queue]), "queued rows are miscounted")
+    _must(
+        state.queued_rows == sum([piece.hi - piece.lo for piece in (*state.tasks, *state.rows)]),
+        "queued rows are miscounted",
+    )
     _must(all(withdrawal.waiting for withdrawal in state.withdrawals), "a withdrawal waits for nothing")
     for slot in state.slots:
         who = f"slot {slot.number}"
@@ -84,7 +87,7 @@ def check_state(state: WorkerState) -> None:
 def _places(state: WorkerState) -> dict[Attempt, list[Range]]:
     """The rows of each attempt in the queue and in slots."""
     places: dict[Attempt, list[Range]] = {}
-    for piece in state.queue:
+    for piece in (*state.tasks, *state.rows):
         places.setdefault(piece.attempt, []).append((piece.lo, piece.hi))
     for slot in state.slots:
         for fed in slot.fed:

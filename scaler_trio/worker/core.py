@@ -62,7 +62,7 @@ class WorkerCore:
         state.out = out
         try:
             self._handlers[type(event)](event)
-            if state.queue:
+            if state.queued_rows:
                 if state.drain_until is not None:
                     withdrawing.return_all(state)
                 feeding.feed(state)

@@ -1,5 +1,6 @@
 """Which queued rows go to which slot, and how many: enough to keep a processor busy, little enough to take back."""
 
+from collections import deque
 from typing import Final
 
 from scaler_protocol import limits
@@ -24,7 +25,7 @@ def feed(state: WorkerState) -> None:
         left = len(idle) - index
         _fill(state, slot, -(-state.queued_rows // left), parts, at_most_idle=left > 1)
     for slot in open_slots:
-        if not state.queue:
+        if not state.queued_rows:
             break
         _fill(state, slot, -(-state.queued_rows // len(open_slots)), parts)
     for number, fed in parts.items():
@@ -33,7 +34,7 @@ def feed(state: WorkerState) -> None:
 
 def steal(state: WorkerState) -> None:
     """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
-    if len(state.slots) == 1 or state.queue or not state.may_start or state.is_full:
+    if len(state.slots) == 1 or state.queued_rows or not state.may_start or state.is_full:
         return
     if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in state.slots):
         return
@@ -46,23 +47,37 @@ def steal(state: WorkerState) -> None:
         state.truncate(fullest, first + (fullest.limit - first) // 2)
 
 
+def make_way(state: WorkerState) -> None:
+    """Single tasks have come: rows that wait in front of them, where all slots are busy, are taken back for them."""
+    with_rows = [slot for slot in state.slots if slot.fed and type(slot.fed[-1].attempt.work) is PagedRows]
+    if not with_rows and not state.rows:
+        return
+    state.tasks_came_at = state.now
+    if not any(slot.is_ready and slot.limit == slot.done for slot in state.slots):
+        for slot in with_rows:
+            if slot.is_ready and slot.ahead_ns >= tuning.MIXED_NS:
+                state.truncate(slot, 0)
+
+
 def _fill(
     state: WorkerState, slot: Slot, share: int, parts: dict[int, list[Fed]], *, at_most_idle: bool = False
 ) -> None:
     """One item beyond the running one in any case; more by predicted time, payload and number."""
     feed_ns, feed_bytes, feed_items = tuning.FEED_NS, tuning.FEED_BYTES, tuning.FEED_ITEMS
     is_full = state.is_full
-    queue, done, limit, ahead_ns, ahead_bytes = state.queue, slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
-    aside: list[Piece] = []
+    if state.now - state.tasks_came_at < tuning.MIXED_S:
+        feed_ns = tuning.MIXED_NS
+    done, limit, ahead_ns, ahead_bytes = slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
+    aside: list[tuple[deque[Piece], Piece]] = []
     given: list[Fed] = []
-    while queue and share > 0:
+    while share > 0 and (queue := state.tasks or state.rows):
         ahead = limit - done
         if ahead >= 2 and (ahead_ns >= feed_ns or ahead_bytes >= feed_bytes or ahead >= feed_items):
             break
         piece = queue[0]
         attempt = piece.attempt
         if attempt.withheld or (is_full and not attempt.kept):
-            aside.append(queue.popleft())
+            aside.append((queue, queue.popleft()))
             continue
         # Of unknown duration: taken for long, so that nothing but the next one waits behind it.
         row_ns = attempt.function.mean_ns or feed_ns
@@ -86,7 +101,8 @@ def _fill(
             queue.popleft()
         if at_most_idle and ahead_ns >= feed_ns:
             break  # other idle slots come before this one's second item
-    queue.extendleft(reversed(aside))
+    for queue, piece in reversed(aside):
+        queue.appendleft(piece)
     if given:
         state.queued_rows -= limit - slot.limit
         slot.limit, slot.ahead_ns, slot.ahead_bytes = limit, ahead_ns, ahead_bytes
@@ -116,7 +132,9 @@ def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
     forget, slot.forget = tuple(slot.forget), []
     # With nothing queued there is nothing to be woken for.
     last_ns = max(1, parts[-1].row_ns)
-    wake_at = slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if state.queue else None
+    wake_at = (
+        slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if state.queued_rows else None
+    )
     return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at)
 
 

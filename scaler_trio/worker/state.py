@@ -1,12 +1,13 @@
 """What a worker knows, and the small steps that keep its books straight; what is decided is decided elsewhere."""
 
+import math
 from collections import deque
 
 from attrs import frozen
 
 from scaler_trio.worker import events as e
 from scaler_trio.worker import reports, tuning
-from scaler_trio.worker.records import Attempt, Function, Kept, Piece, Slot, Withdrawal
+from scaler_trio.worker.records import Attempt, Function, Kept, Piece, SingleRow, Slot, Withdrawal
 
 
 @frozen
@@ -26,8 +27,10 @@ class WorkerState:
         self.offer = offer
         self.slots = [Slot(number) for number in range(offer.slots)]
         self.attempts: dict[tuple[int, int], Attempt] = {}  # by (epoch, number)
-        self.queue: deque[Piece] = deque()
-        self.queued_rows = 0
+        self.tasks: deque[Piece] = deque()  # queued single tasks, which go before
+        self.rows: deque[Piece] = deque()  # queued rows of arrays
+        self.queued_rows = 0  # in both
+        self.tasks_came_at = -math.inf
         self.functions: dict[int, Function] = {}  # by the scheduler's number, of this connection
         self.withdrawals: list[Withdrawal] = []
         self.epoch = 0
@@ -79,12 +82,13 @@ class WorkerState:
             slot.truncate_next = item if slot.truncate_next is None else min(item, slot.truncate_next)
 
     def enqueue(self, piece: Piece, *, front: bool = False) -> None:
-        """Rows wait, behind the others or before them."""
+        """Rows wait, behind the others of their kind or before them."""
         self.queued_rows += piece.hi - piece.lo
+        queue = self.tasks if type(piece.attempt.work) is SingleRow else self.rows
         if front:
-            self.queue.appendleft(piece)
+            queue.appendleft(piece)
         else:
-            self.queue.append(piece)
+            queue.append(piece)
 
     def send_results(self, send: list[Kept]) -> None:
         """Report them, if there is somebody to report to."""

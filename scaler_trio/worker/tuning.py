@@ -11,6 +11,11 @@ ask for more. Taking it back costs the same however much it is."""
 WAKE_NS: Final = 50_000_000
 """Predicted work left at which a processor asks for more after all, unless half of what it has is less."""
 
+MIXED_NS: Final = 20_000_000
+MIXED_S: Final = 0.5
+"""What a processor is given ahead instead, for so long after single tasks have come while it had rows: more of them may
+come, and each time its rows are taken back and given again."""
+
 FEED_BYTES: Final = 1 * MIB
 """Payload that a processor is given ahead (one item in any case): what a socket pair holds without our help."""
 

@@ -70,9 +70,19 @@ def end_withdrawal(state: WorkerState, withdrawal: Withdrawal) -> None:
     if is_recall and not state.is_known:
         return
     happening = Happening.RECALL if is_recall else Happening.CANCEL
-    rest: deque[Piece] = deque()
     gone: list[tuple[Attempt, int, int]] = []
-    for piece in state.queue:
+    state.tasks = _take_out(state.tasks, withdrawal, gone)
+    state.rows = _take_out(state.rows, withdrawal, gone)
+    answered = {attempt for attempt, _, _ in gone}
+    if is_recall:
+        gone += [(a, r.first[0], r.first[0]) for a, r in withdrawal.wanted.items() if a not in answered]
+    _return(state, gone, withdrawal.reason, happening)
+
+
+def _take_out(queue: deque[Piece], withdrawal: Withdrawal, gone: list[tuple[Attempt, int, int]]) -> deque[Piece]:
+    """What stays of a queue."""
+    rest: deque[Piece] = deque()
+    for piece in queue:
         wanted = withdrawal.wanted.get(piece.attempt)
         inside = wanted.within(piece.lo, piece.hi) if wanted is not None else ()
         if wanted is None or not inside:
@@ -80,11 +90,7 @@ def end_withdrawal(state: WorkerState, withdrawal: Withdrawal) -> None:
             continue
         gone += [(piece.attempt, lo, hi) for lo, hi in inside]
         rest += [Piece(piece.attempt, lo, hi) for lo, hi in wanted.missing(piece.lo, piece.hi)]
-    state.queue = rest
-    answered = {attempt for attempt, _, _ in gone}
-    if is_recall:
-        gone += [(a, r.first[0], r.first[0]) for a, r in withdrawal.wanted.items() if a not in answered]
-    _return(state, gone, withdrawal.reason, happening)
+    return rest
 
 
 def _return(state: WorkerState, gone: Sequence[tuple[Attempt, int, int]], reason: int, happening: Happening) -> None:
@@ -104,8 +110,9 @@ def _return(state: WorkerState, gone: Sequence[tuple[Attempt, int, int]], reason
 
 def return_all(state: WorkerState) -> None:
     """Give back whatever is queued: the worker drains."""
-    gone = [(piece.attempt, piece.lo, piece.hi) for piece in state.queue]
-    state.queue.clear()
+    gone = [(piece.attempt, piece.lo, piece.hi) for piece in (*state.tasks, *state.rows)]
+    state.tasks.clear()
+    state.rows.clear()
     _return(state, gone, int(ReturnReason.DRAINING), Happening.DRAIN)
 
 

@@ -203,6 +203,27 @@ def test_work_that_idle_workers_cannot_run_is_not_recalled(bench: Bench) -> None
     assert busy.take(m.Recall) == []
 
 
+def test_a_task_is_not_kept_waiting_by_rows_that_are_queued_in_a_worker(bench: Bench) -> None:
+    mapping, other, worker = bench.client("mapping"), bench.client("other"), bench.worker()
+    mapping.open(10_000)
+    for _ in range(bench.tuning.samples):
+        worker.finish_slice(*worker.take_slices(), seconds_each=0.001)
+    assert sum(slice_.hi - slice_.lo for slice_ in worker.take_slices()) >= bench.tuning.feed_rows_s / 0.001
+    other.submit(b"x")
+    assert len(worker.take_tasks()) == 1
+
+
+def test_a_task_waits_for_another_worker_rather_than_behind_a_long_row(bench: Bench) -> None:
+    mapping, other, worker = bench.client("mapping"), bench.client("other"), bench.worker()
+    mapping.open(100)
+    for _ in range(bench.tuning.samples):
+        worker.finish_slice(*worker.take_slices(), seconds_each=10.0)
+    worker.take_slices()
+    other.submit(b"x")
+    assert worker.take_tasks() == []
+    assert len(bench.worker("idle").take_tasks()) == 1
+
+
 # -------------------------------------------------------------------------------------------------------- capabilities
 
 

@@ -122,6 +122,37 @@ def test_an_idle_slot_takes_what_waits_behind_a_long_item(two: SimulatedWorker) 
     assert two.slots[1].limit == 3
 
 
+def test_single_tasks_pass_the_rows_that_are_fed_and_not_claimed(one: SimulatedWorker) -> None:
+    one.slice(1000, expected_s=1e-3)
+    fed = tuning.FEED_NS // 1_000_000
+    assert one.slots[0].limit == fed
+    one.claim(0, 1)
+    task = one.task()
+    mixed = tuning.MIXED_NS // 1_000_000
+    assert one.slots[0].limit <= 2 + mixed, "more tasks may come: little is given again"
+    one.finish(0, 1)
+    one.claim(0, 1)
+    one.finish(0, 1)
+    one.look(0)
+    assert (1, task, 0) in one.outcomes, "it ran next"
+    one.tick(tuning.MIXED_S)
+    one.claim(0, 1)
+    one.finish(0, 1)
+    one.look(0)
+    assert one.slots[0].limit > fed - mixed, "none came for a while: as much as before"
+
+
+def test_tasks_that_find_an_idle_slot_take_nothing_back(two: SimulatedWorker) -> None:
+    two.slice(4, expected_s=50e-3)
+    two.claim(0, 1)
+    two.claim(1, 1)
+    two.finish(1, 2)
+    two.look(1)
+    limit = two.slots[0].limit
+    two.task()
+    assert two.slots[0].limit == limit
+
+
 def test_a_function_is_sent_to_a_processor_once_and_forgotten_when_nothing_uses_it(one: SimulatedWorker) -> None:
     one.task()
     assert len(one.slots[0].functions) == 1
