@@ -3,6 +3,7 @@
 It owns the link; the state is the core's, which ``LinkOwner`` guards. Nothing of the user's runs here.
 """
 
+import logging
 import math
 import os
 import platform
@@ -19,8 +20,13 @@ from scaler_trio.errors import AuthenticationFailed, ConnectionFailed, Connectio
 from scaler_trio.net import Address, ConnectFailed, ConnectionClosed, Link, PeerRefused, dial
 from scaler_trio.serialization.identity import python_identity
 
+log = logging.getLogger("scaler_trio")
+
 BACK_OFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to connect again; the last one repeats, so that all are back within seconds."""
+
+TOLD: Final = 3
+"""The attempt at which the user is told: a connection that is back at once is nothing to tell of, nor is the end."""
 
 ATTEMPT_S: Final = 5.0
 """One attempt to connect again; a scheduler that takes longer for a handshake is as good as absent."""
@@ -146,6 +152,10 @@ class LinkThread:
         while (left_s := lost_at + timeout_s - trio.current_time()) > 0:
             await trio.sleep(min(left_s, BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]))
             attempt += 1
+            if attempt == TOLD:
+                log.warning(
+                    "the connection to %s was lost (%s); trying for %g s", self._target.address, reason, timeout_s
+                )
             left_s = lost_at + timeout_s - trio.current_time()
             try:
                 return await self._dial(max(0.1, min(ATTEMPT_S, left_s)))

@@ -256,8 +256,7 @@ class Session:
     def disconnected(self, reason: str) -> None:
         self._link = None
         if self.error is None:
-            retry_s = self._target.reconnect_timeout_s
-            log.warning("the connection to %s was lost (%s); trying again for %g s", self.address, reason, retry_s)
+            log.debug("%s", reason)
             self.handle(ev.Disconnected(reason))
 
     def stopping(self) -> None:

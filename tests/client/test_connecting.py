@@ -209,9 +209,11 @@ def test_a_connection_that_closes_after_any_message_loses_nothing(after: int) ->
         assert {key: future.result(10) for key, future in graph.items()} == {"a": 5, "b": 5}
 
 
-def test_what_is_unfinished_fails_when_the_scheduler_stays_away(scheduler: FakeScheduler) -> None:
+def test_what_is_unfinished_fails_when_the_scheduler_stays_away(
+    scheduler: FakeScheduler, caplog: pytest.LogCaptureFixture
+) -> None:
     scheduler.paused = True
-    with Client(scheduler.address, token=TOKEN, reconnect_timeout=0.3) as client:
+    with Client(scheduler.address, token=TOKEN, reconnect_timeout=0.5) as client:
         future = client.submit(abs, -1)
         caught: list[Exception] = []
 
@@ -225,8 +227,10 @@ def test_what_is_unfinished_fails_when_the_scheduler_stays_away(scheduler: FakeS
         thread.start()
         scheduler.wait_for(lambda: bool(scheduler.of(m.ArrayBlock)), "the rows are sent")
         scheduler.stop()
-        with pytest.raises(errors.ConnectionLost, match=rf"{scheduler.address} is gone.*within 0\.3 s"):
+        with pytest.raises(errors.ConnectionLost, match=rf"{scheduler.address} is gone.*within 0\.5 s"):
             future.result(10)
+        (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert told.startswith(f"the connection to {scheduler.address} was lost")
         thread.join(10)
         assert len(caught) == 1
         with pytest.raises(errors.ConnectionLost):

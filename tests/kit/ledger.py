@@ -32,12 +32,12 @@ class Ledger:
         core = client._session._core
         forward = core.handle
 
-        def handle(event: ev.Event, now: float) -> list[do.Effect]:
+        def handle(event: ev.Event, now: float, outbox_bytes: int = 0) -> list[do.Effect]:
             if isinstance(event, ev.Received):
                 with self._lock:
                     for message in event.messages:
                         self._note(message)
-            return forward(event, now)
+            return forward(event, now, outbox_bytes)
 
         core.handle = handle  # type: ignore[method-assign]
 
