@@ -21,7 +21,7 @@ SUBMIT_ROWS = 256
 """Rows of one message of the client, as its flush under load makes them."""
 
 ACKNOWLEDGE_MESSAGES = 16
-"""Result messages for one acknowledgement: a client acknowledges at the latest after 64, or 20 ms."""
+"""Result messages for one acknowledgement: a client acknowledges at the latest after 64, or 100 ms."""
 
 EVENTS_TIMED = 16
 """Events between two looks at the clock."""

@@ -136,18 +136,19 @@ class Client:
         """
         if not iterables:
             raise TypeError("map() needs a function and at least one iterable")
+        iterators = []
         for place, iterable in enumerate(iterables, 2):
             try:
-                iter(iterable)
+                iterators.append(iter(iterable))
             except TypeError:
                 text = (
                     f"argument {place} of map() is {iterable!r:.100}, which is not iterable (no chunk size is needed)"
                 )
                 raise TypeError(text) from None
         if len(iterables) == 1:
-            rows, style = iterables[0], Style.ONE
+            rows, style = iterators[0], Style.ONE
         else:
-            rows, style = zip(*iterables, strict=False), Style.STAR
+            rows, style = zip(*iterators, strict=False), Style.STAR
         return self._run_array(fn, rows, style, iterables, timeout, progress, return_exceptions)
 
     def starmap(

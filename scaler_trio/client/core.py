@@ -55,13 +55,13 @@ class ClientCore:
 
     # ---------------------------------------------------------------------------------------------------- the entry
 
-    def handle(self, event: ev.Event, now: float, outbox_bytes: int = 0) -> list[do.Effect]:
+    def handle(self, event: ev.Event, now: float, outbox_bytes: int | None = 0) -> list[do.Effect]:
         """Take one event; what is to be done, in order. Never raises for what a peer sent.
 
         Args:
             event: what happened.
             now: on any monotonic clock, in seconds.
-            outbox_bytes: what the link has not yet written.
+            outbox_bytes: what the link has not yet written; None = nothing that waits is sent now.
         """
         if self._abandoned:
             return self._refuse(event)
@@ -75,7 +75,8 @@ class ClientCore:
         if self._receipts.is_due(now):
             self._messages.append(self._receipts.acknowledge())
         if self._online:
-            self._sender.pump(outbox_bytes, now, self._messages, self._effects)
+            if outbox_bytes is not None:
+                self._sender.pump(outbox_bytes, now, self._messages, self._effects)
             if self._holds.releases:
                 self._release()
         effects, self._effects = self._effects, []

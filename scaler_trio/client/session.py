@@ -129,7 +129,7 @@ class Session:
             self._wake_asked = True
             self._loop.wake()
         if self.error is not None:
-            raise self.error
+            self.check_usable()
         return future
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class Session:
             now = time.monotonic()
             effects = self._take_batch(now) if self._batch else []
             if self._releases:
-                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now, self._outbox_bytes())
+                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now, None)
             if event is not None:
                 effects += self._core.handle(event, now, self._outbox_bytes())
             later = self._send(effects) if effects else effects

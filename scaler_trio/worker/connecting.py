@@ -29,9 +29,8 @@ def on_disconnected(state: WorkerState, event: e.Disconnected) -> None:
             state.truncate(slot, 0)
     for withdrawal in list(state.withdrawals):
         if withdrawal.reason == ReturnReason.RECALLED:
-            withdrawing.end_withdrawal(
-                state, withdrawal
-            )  # void with its connection: the rows are declared in the next one
+            # Void with its connection: the rows are declared in the next one.
+            withdrawing.end_withdrawal(state, withdrawal)
     for function in state.functions.values():
         state.forget(function)
     state.functions.clear()

@@ -1,10 +1,10 @@
 """WorkerCore: what the agent decides. Events in, effects out; no clock, no IO.
 
 How to think about it: a row of an attempt is in exactly one place: the queue, a slot, the attempt's crashes, its kept
-results; or it is not here. Slots are given a few milliseconds of work and can be truncated back to what their
-processor has claimed, so nearly everything can still go anywhere. Whatever must leave (a recall, a cancel, a drain)
-is first brought back into the queue by truncating the slots that have some of it, then removed from the queue, then
-answered.
+results; or it is not here. Slots are given some work ahead and can be truncated back to what their processor has
+claimed, a millisecond or one item, so nearly everything can still go anywhere. Whatever must leave (a recall, a
+cancel, a drain) is first brought back into the queue by truncating the slots that have some of it, then removed from
+the queue, then answered.
 
 While there is no connection, or the scheduler has not yet said what it knows, nothing new is started; what runs, runs
 on, and its results are kept. Results are kept until they are settled in any case, and sent again on every new

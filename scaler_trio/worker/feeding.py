@@ -1,17 +1,13 @@
 """Which queued rows go to which slot, and how many: enough to keep a processor busy, little enough to take back."""
 
 from collections import deque
-from typing import Final
 
-from scaler_protocol import limits
 from scaler_trio.worker import events as e
 from scaler_trio.worker import tuning
 from scaler_trio.worker.channel import Pages
 from scaler_trio.worker.records import Fed, PagedRows, Piece, SingleRow, Slot
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
-
-BATCH_ROWS: Final = limits.BATCH_ROWS
 
 
 def feed(state: WorkerState) -> None:
@@ -65,12 +61,13 @@ def _fill(
     """One item beyond the running one in any case; more by predicted time, payload and number."""
     feed_ns, feed_bytes, feed_items = tuning.FEED_NS, tuning.FEED_BYTES, tuning.FEED_ITEMS
     is_full = state.is_full
+    tasks = deque[Piece]() if is_full else state.tasks  # a single task that is queued is not begun
     if state.now - state.tasks_came_at < tuning.MIXED_S:
         feed_ns = tuning.MIXED_NS
     done, limit, ahead_ns, ahead_bytes = slot.done, slot.limit, slot.ahead_ns, slot.ahead_bytes
     aside: list[tuple[deque[Piece], Piece]] = []
     given: list[Fed] = []
-    while share > 0 and (queue := state.tasks or state.rows):
+    while share > 0 and (queue := tasks or state.rows):
         ahead = limit - done
         if ahead >= 2 and (ahead_ns >= feed_ns or ahead_bytes >= feed_bytes or ahead >= feed_items):
             break

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Sequence
 
 from scaler_protocol import messages as m
+from scaler_protocol.limits import BATCH_ROWS
 from scaler_protocol.messages import ReturnReason
 from scaler_trio.ranges import RangeSet
 from scaler_trio.worker import events as e
-from scaler_trio.worker.feeding import BATCH_ROWS
 from scaler_trio.worker.records import Attempt, Piece, Slot, Withdrawal
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step

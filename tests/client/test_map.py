@@ -265,3 +265,17 @@ def test_a_list_that_changes_its_length_meanwhile_is_an_error(client: Client) ->
     items[0] = Shrinking(0)
     with pytest.raises(RuntimeError, match="there were 1000"):
         client.map(abs, items)
+
+
+def test_an_iterable_is_asked_for_its_items_once(client: Client) -> None:
+    class Cursor:
+        asked = 0
+
+        def __iter__(self) -> Iterator[int]:
+            self.asked += 1
+            return iter([-1, -2])
+
+    one, two = Cursor(), Cursor()
+    assert client.map(abs, one) == [1, 2]
+    assert client.map(max, one, two) == [-1, -2]
+    assert (one.asked, two.asked) == (2, 1)

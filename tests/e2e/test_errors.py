@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scaler_trio import CannotPickle, Client, RemoteError, ScalerError
+from tests.kit.waiting import wait_until
 
 
 class Refusal(Exception):
@@ -118,12 +120,17 @@ def test_system_exit_in_a_task_is_that_tasks_exception_and_the_processor_lives(c
     assert client.submit(os.getpid).result() > 0
 
 
-def test_a_cancelled_future_is_cancelled_at_once(client: Client) -> None:
+def test_a_cancelled_future_is_cancelled_at_once(client: Client, tmp_path: Path) -> None:
     import concurrent.futures
     import time
 
-    future = client.submit(time.sleep, 30)
-    time.sleep(0.1)
+    def run_long(path: Path) -> None:
+        path.touch()
+        time.sleep(30)
+
+    started_path = tmp_path / "started"
+    future = client.submit(run_long, started_path)
+    wait_until(started_path.exists, "it to run")
     assert future.cancel()
     assert future.cancelled()
     assert future.done()

@@ -32,7 +32,7 @@ class Ledger:
         core = client._session._core
         forward = core.handle
 
-        def handle(event: ev.Event, now: float, outbox_bytes: int = 0) -> list[do.Effect]:
+        def handle(event: ev.Event, now: float, outbox_bytes: int | None = 0) -> list[do.Effect]:
             if isinstance(event, ev.Received):
                 with self._lock:
                     for message in event.messages:
