@@ -111,11 +111,16 @@ class ClientCore:
 
     # --------------------------------------------------------------------------------------------------- submitting
 
-    def _on_graph(self, event: ev.GraphSubmitted, now: float) -> None:
-        graph = GraphState(event.number, event.nodes, set(event.targets), event.owner)
-        self._graphs[event.number] = graph
-        self._graph_of.update([(node.number, graph) for node in event.nodes])
+    def _on_graph(self, event: ev.GraphOpened, now: float) -> None:
+        self._graphs[event.number] = GraphState(event.number, event.functions, set(event.targets), event.owner)
         self._note(now, "graph submitted", event.number)
+
+    def _on_nodes(self, event: ev.NodesAdded, now: float) -> None:
+        graph = self._graphs.get(event.number)
+        if graph is not None:
+            graph.nodes += event.nodes
+            graph.is_whole = event.is_last
+            self._graph_of.update([(node.number, graph) for node in event.nodes])
 
     def _on_opened(self, event: ev.ArrayOpened, now: float) -> None:
         self._arrays[event.number] = ArrayState(event.number, event.function, event.options, event.count, event.owner)
@@ -247,7 +252,7 @@ class ClientCore:
         """After the end: who submits gets nothing."""
         if isinstance(event, ev.Submitted):
             return [do.Dropped([row[OWNER] for row in event.rows])]
-        if isinstance(event, ev.GraphSubmitted | ev.ArrayOpened):
+        if isinstance(event, ev.GraphOpened | ev.ArrayOpened):
             return [do.Dropped([event.owner])]
         return []
 
@@ -382,7 +387,8 @@ class ClientCore:
 _HANDLERS: Final[dict[type, Any]] = {
     ev.Connected: ClientCore._on_connected,
     ev.Disconnected: ClientCore._on_disconnected,
-    ev.GraphSubmitted: ClientCore._on_graph,
+    ev.GraphOpened: ClientCore._on_graph,
+    ev.NodesAdded: ClientCore._on_nodes,
     ev.ArrayOpened: ClientCore._on_opened,
     ev.BlockAdded: ClientCore._on_block,
     ev.ArrayEnded: ClientCore._on_ended,

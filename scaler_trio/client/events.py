@@ -64,13 +64,22 @@ class Submitted:
 
 
 @frozen
-class GraphSubmitted:
-    """A graph; ``owner`` gets the results of ``targets`` and whatever else is reported of its nodes."""
+class GraphOpened:
+    """A graph of these functions begins; ``owner`` gets results of ``targets``, and what else is told of its nodes."""
 
     number: int
-    nodes: tuple[NodeRow, ...]
+    functions: frozenset[Function]
     targets: tuple[int, ...]
     owner: Any
+
+
+@frozen
+class NodesAdded:
+    """The next nodes of a graph, each after those that it needs."""
+
+    number: int
+    nodes: Sequence[NodeRow]
+    is_last: bool
 
 
 @frozen
@@ -149,7 +158,8 @@ Event: TypeAlias = (
     | Disconnected
     | Received
     | Submitted
-    | GraphSubmitted
+    | GraphOpened
+    | NodesAdded
     | ArrayOpened
     | BlockAdded
     | ArrayEnded

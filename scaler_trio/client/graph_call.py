@@ -1,7 +1,7 @@
 """One call of ``get``: sends a graph's nodes and gives their results to futures."""
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from scaler_protocol import limits
@@ -12,6 +12,7 @@ from scaler_trio.client.function_table import FUNCTIONS
 from scaler_trio.client.functions import FunctionCache
 from scaler_trio.client.future import ScalerFuture, settle
 from scaler_trio.client.graph import Call, Plan
+from scaler_trio.client.graph_state import MESSAGE_ROWS
 from scaler_trio.client.outcomes import load_failure
 from scaler_trio.client.session import Session
 from scaler_trio.errors import DependencyFailed, GraphError, ScalerError
@@ -42,20 +43,30 @@ class GraphCall:
             self.futures[key] = future
         self._targets = {self._numbers[key]: self.futures[key] for key in keys if key in self._numbers}
 
-    def send(self, functions: FunctionCache, sink: Sink, options: TaskOptions) -> None:
-        """Pickle and send the nodes.
+    def send(self, cache: FunctionCache, sink: Sink, options: TaskOptions) -> None:
+        """Pickle and send the nodes, some at a time: the scheduler takes in the first while the next are pickled.
 
         Raises:
-            CannotPickle: a function or an argument; names the node.
+            CannotPickle: a function or an argument; names the node. What was sent is cancelled.
             GraphError: it has too many inputs or functions.
         """
         if not self._targets:
             return
-        nodes = tuple([self._node(call, functions.get, sink, options) for call in self._calls])
-        if len({node.function for node in nodes}) > FUNCTIONS:
+        functions = self._pickle_functions(cache)
+        distinct = frozenset(functions.values())
+        if len(distinct) > FUNCTIONS:
             raise GraphError(f"the graph has more than {FUNCTIONS} different functions that cannot be imported by name")
         self._names = {number: name for name, number in self._numbers.items()}
-        self._session.submit_graph(self.number, nodes, tuple(self._targets), self)
+        handle, calls = self._session.handle, self._calls
+        handle(ev.GraphOpened(self.number, distinct, tuple(self._targets), self))
+        try:
+            for at in range(0, len(calls), MESSAGE_ROWS):
+                some = calls[at : at + MESSAGE_ROWS]
+                nodes = [self._node(call, functions[id(call.function)], sink, options) for call in some]
+                handle(ev.NodesAdded(self.number, nodes, at + MESSAGE_ROWS >= len(calls)))
+        except BaseException:
+            self.cancel()
+            raise
 
     def nodes_done(self, rows: Sequence[Row]) -> None:
         """Called by the link thread."""
@@ -76,24 +87,28 @@ class GraphCall:
         """Nobody wants it any more."""
         self._session.cancel((self.number,))
 
-    def _node(
-        self, call: Call, get: Callable[[Callable[..., Any], Style], ev.Function], sink: Sink, options: TaskOptions
-    ) -> ev.NodeRow:
-        if len(call.inputs) > limits.DEPENDENCIES:
-            raise GraphError(f"node {call.name!r} has {len(call.inputs)} inputs, the limit is {limits.DEPENDENCIES}")
+    def _pickle_functions(self, cache: FunctionCache) -> dict[int, ev.Function]:
+        """By the identity of the callable, as not all can be hashed."""
+        functions: dict[int, ev.Function] = {}
+        for call in self._calls:
+            if id(call.function) not in functions:
+                try:
+                    functions[id(call.function)] = cache.get(call.function, Style.CALL)
+                except CannotPickle as error:
+                    raise CannotPickle(f"node {call.name!r}: {error}") from error
+        return functions
+
+    def _node(self, call: Call, function: ev.Function, sink: Sink, options: TaskOptions) -> ev.NodeRow:
+        inputs = call.inputs
+        if len(inputs) > limits.DEPENDENCIES:
+            raise GraphError(f"node {call.name!r} has {len(inputs)} inputs, the limit is {limits.DEPENDENCIES}")
         try:
-            function = get(call.function, Style.CALL)
             payload, objects = self._dump(call.arguments, sink)
         except CannotPickle as error:
             raise CannotPickle(f"node {call.name!r}: {error}") from error
         numbers = self._numbers
         return ev.NodeRow(
-            numbers[call.name],
-            function,
-            payload,
-            objects,
-            options,
-            tuple([numbers[name] for name in call.inputs]),
+            numbers[call.name], function, payload, objects, options, tuple([numbers[name] for name in inputs])
         )
 
     def _dump(self, arguments: tuple[Any, ...], sink: Sink) -> tuple[bytes, tuple[bytes, ...]]:

@@ -1,6 +1,6 @@
 """What a client keeps of one graph: all of its nodes, until the last target has ended."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define, field
@@ -13,8 +13,8 @@ from scaler_trio.ranges import RangeSet
 MESSAGE_BYTES: Final = 1024 * 1024
 """Payload in one message, so that others interleave."""
 
-MESSAGE_ROWS: Final = 1024
-"""Nodes in one message: while the next one is made, the scheduler takes in this one."""
+MESSAGE_ROWS: Final = 512
+"""Nodes in one message: while the next ones are made, the scheduler takes in these."""
 
 ROW_BYTES: Final = 32
 INPUT_BYTES: Final = 9
@@ -26,16 +26,14 @@ class GraphState:
     """One graph; after a lost connection it is sent again from its beginning, unless the scheduler has all of it."""
 
     number: int
-    nodes: tuple[NodeRow, ...]
+    functions: frozenset[Function]  # of all its nodes
     open_targets: set[int]  # whose results have not come
     owner: Any
+    nodes: list[NodeRow] = field(factory=list)  # each after those that it needs
+    is_whole: bool = False  # no more nodes come
     sent: bool = False  # all of it, on this connection, or the scheduler has it from an earlier one
     nodes_sent: int = 0
-    functions: frozenset[Function] = field(init=False)
-    _parts: Iterator[GraphNodes] | None = None  # what follows, while it is being sent
-
-    def __attrs_post_init__(self) -> None:
-        self.functions = frozenset([node.function for node in self.nodes])
+    _numbers: Mapping[Function, int] | None = None  # while it is being sent
 
     def is_known(self, known: RangeSet) -> bool:
         """Whether the scheduler, which knows these tasks, has all of it.
@@ -55,44 +53,58 @@ class GraphState:
     @property
     def is_begun(self) -> bool:
         """Whether some of it is sent, and its functions are in use."""
-        return self.sent or self._parts is not None
+        return self.sent or self._numbers is not None
+
+    @property
+    def has_next(self) -> bool:
+        """Whether ``take`` has something to give."""
+        return not self.sent and (self.nodes_sent < len(self.nodes) or self.is_whole)
 
     def begin(self, numbers: Mapping[Function, int]) -> None:
         """It is being sent, with these numbers for its functions."""
-        self._parts = self._messages(numbers)
+        self._numbers = numbers
 
     def take(self) -> Message:
         """The next message of it; after the end it is sent."""
-        assert self._parts is not None
-        message = next(self._parts, None)
-        if message is None:
-            self._parts = None
+        numbers = self._numbers
+        assert numbers is not None
+        if self.nodes_sent == len(self.nodes):
+            assert self.is_whole
+            self._numbers = None
             self.sent = True
             return self.end()
-        self.nodes_sent += len(message.rows)
-        return message
+        options: dict[TaskOptions, int] = {}
+        rows = tuple(
+            [
+                (
+                    node.number,
+                    numbers[node.function],
+                    node.payload,
+                    node.objects,
+                    options.setdefault(node.options, len(options)),
+                    node.inputs,
+                )
+                for node in self._next_nodes()
+            ]
+        )
+        self.nodes_sent += len(rows)
+        return GraphNodes(self.number, tuple(options), rows)
 
     def rewind(self) -> None:
         """The connection is gone: half of it is nothing that a scheduler keeps."""
-        self._parts = None
+        self._numbers = None
         if not self.sent:
             self.nodes_sent = 0
 
-    def _messages(self, numbers: Mapping[Function, int]) -> Iterator[GraphNodes]:
-        for part in _cut(self.nodes):
-            options: dict[TaskOptions, int] = {}
-            rows = [
-                (
-                    n.number,
-                    numbers[n.function],
-                    n.payload,
-                    n.objects,
-                    options.setdefault(n.options, len(options)),
-                    n.inputs,
-                )
-                for n in part
-            ]
-            yield GraphNodes(self.number, tuple(options), tuple(rows))
+    def _next_nodes(self) -> Sequence[NodeRow]:
+        """As many as fit into a message, at least one."""
+        nodes = self.nodes[self.nodes_sent : self.nodes_sent + MESSAGE_ROWS]
+        size = 0
+        for count, node in enumerate(nodes):
+            size += len(node.payload)
+            if count and size > MESSAGE_BYTES:
+                return nodes[:count]
+        return nodes
 
 
 def size_bytes(message: Message) -> int:
@@ -100,15 +112,3 @@ def size_bytes(message: Message) -> int:
     if type(message) is not GraphNodes:
         return 0
     return sum([ROW_BYTES + len(row[2]) + INPUT_BYTES * len(row[5]) for row in message.rows])
-
-
-def _cut(nodes: Sequence[NodeRow]) -> Iterator[Sequence[NodeRow]]:
-    """The nodes in pieces that fit into messages."""
-    start = size = 0
-    for i, node in enumerate(nodes):
-        if i > start and (i - start == MESSAGE_ROWS or size + len(node.payload) > MESSAGE_BYTES):
-            yield nodes[start:i]
-            start, size = i, 0
-        size += len(node.payload)
-    if start < len(nodes):
-        yield nodes[start:]

@@ -90,7 +90,7 @@ class Sender:
 
     def _send_graph(self, now: float) -> bool:
         """A message of the next graph, outside of the credit: half a graph is never started, so it earns no more."""
-        graph = next((graph for graph in self._graphs.values() if not graph.sent), None)
+        graph = next((graph for graph in self._graphs.values() if graph.has_next), None)
         if graph is None:
             return True
         if not graph.is_begun:

@@ -207,12 +207,6 @@ class Session:
         self.objects.forget()
         self.handle(ev.Cleared())
 
-    def submit_graph(
-        self, number: int, nodes: tuple[ev.NodeRow, ...], targets: tuple[int, ...], owner: GraphOwner
-    ) -> None:
-        """Send a graph."""
-        self.handle(ev.GraphSubmitted(number, nodes, targets, owner))
-
     def stop_when_idle(self) -> None:
         """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
         self._unwanted = True

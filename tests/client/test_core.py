@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -235,21 +236,53 @@ def test_half_a_graph_is_sent_again_whole_and_a_whole_one_only_gets_its_end_agai
 
     for known, expected in (((1, 2), [m.DefineFunction, m.GraphNodes, m.GraphEnd]), ((1, 3), [m.GraphEnd])):
         core = online()
-        core.handle(ev.GraphSubmitted(3, nodes(), (2,), "me"), 0.0)
+        submit_graph(core, 3, nodes(), (2,))
         core.handle(ev.Disconnected("test"), 0.0)
         assert sent(core.handle(ev.Connected(1), 0.0)) == [m.ClientHeld(0, ((1, 3),), ())]
         messages = sent(core.handle(ev.Received([m.ClientKnown(1, "", 1000, (known,), ())]), 0.0))
         assert [type(message) for message in messages] == expected
 
 
-def large_graph(count: int = 40, size: int = 100_000) -> ev.GraphSubmitted:
-    nodes = tuple([ev.NodeRow(n, FUNCTION, bytes(size), (), DEFAULT_OPTIONS, ()) for n in range(1, count + 1)])
-    return ev.GraphSubmitted(1000, nodes, (count,), "me")
+def submit_graph(core: ClientCore, number: int, nodes: Sequence[ev.NodeRow], targets: tuple[int, ...]) -> list[Any]:
+    functions = frozenset([node.function for node in nodes])
+    assert core.handle(ev.GraphOpened(number, functions, targets, "me"), 0.0) == [], "it has nothing to send yet"
+    return sent(core.handle(ev.NodesAdded(number, nodes, True), 0.0))
+
+
+def nodes_of(numbers: Iterable[int], size: int = 100_000) -> list[ev.NodeRow]:
+    return [ev.NodeRow(number, FUNCTION, bytes(size), (), DEFAULT_OPTIONS, ()) for number in numbers]
+
+
+def large_graph(core: ClientCore) -> list[Any]:
+    return submit_graph(core, 1000, nodes_of(range(1, 41)), (40,))
+
+
+def test_nodes_go_out_as_they_are_added_and_the_end_after_the_last() -> None:
+    core = online()
+    core.handle(ev.GraphOpened(9, frozenset([FUNCTION]), (3,), "me"), 0.0)
+    first = sent(core.handle(ev.NodesAdded(9, nodes_of([1, 2], 5), False), 0.0))
+    assert [type(message) for message in first] == [m.DefineFunction, m.GraphNodes]
+    assert sent(core.handle(ev.Tick(), 0.0)) == []
+    core.check_invariants()
+    assert [type(message) for message in submit_graph(core, 20, nodes_of([11], 5), (11,))] == [m.GraphNodes, m.GraphEnd]
+    last = sent(core.handle(ev.NodesAdded(9, nodes_of([3], 5), True), 0.0))
+    assert [row[0] for row in last[0].rows] == [3]
+    assert last[1] == m.GraphEnd(9, (3,))
+
+
+def test_a_graph_that_is_given_up_half_added_is_ended_and_takes_no_more() -> None:
+    core = online()
+    core.handle(ev.GraphOpened(9, frozenset([FUNCTION]), (3,), "me"), 0.0)
+    core.handle(ev.NodesAdded(9, nodes_of([1, 2], 5), False), 0.0)
+    assert sent(core.handle(ev.TasksCancelled([9]), 0.0)) == [m.CancelTasks(((1, 0, 1), (2, 0, 1))), m.GraphEnd(9, ())]
+    assert sent(core.handle(ev.NodesAdded(9, nodes_of([3], 5), True), 0.0)) == []
+    core.check_invariants()
+    assert core.is_idle
 
 
 def test_a_large_graph_goes_out_as_the_socket_takes_it() -> None:
     core = online()
-    messages = sent(core.handle(large_graph(), 0.0))
+    messages = large_graph(core)
     while core.next_deadline() is not None:
         assert sum(len(row[2]) for message in messages[1:] for row in message.rows) <= SEND_AHEAD_BYTES + MESSAGE_BYTES
         assert sent(core.handle(ev.Tick(), 1.0, SEND_AHEAD_BYTES)) == [], "nothing while the outbox is full"
@@ -262,7 +295,7 @@ def test_a_large_graph_goes_out_as_the_socket_takes_it() -> None:
 
 def test_a_graph_that_is_cancelled_half_sent_is_ended_without_targets() -> None:
     core = online()
-    messages = sent(core.handle(large_graph(), 0.0))
+    messages = large_graph(core)
     half = [(row[0], 0, 1) for message in messages[1:] for row in message.rows]
     assert 0 < len(half) < 40
     assert sent(core.handle(ev.TasksCancelled([1000]), 0.0)) == [m.CancelTasks(tuple(half)), m.GraphEnd(1000, ())]
@@ -272,7 +305,7 @@ def test_a_graph_that_is_cancelled_half_sent_is_ended_without_targets() -> None:
 
 def test_a_graph_that_was_half_sent_begins_anew_on_the_next_connection() -> None:
     core = online()
-    core.handle(large_graph(), 0.0)
+    large_graph(core)
     core.handle(ev.Disconnected("test"), 0.0)
     assert sent(core.handle(ev.Connected(1), 0.0)) == [m.ClientHeld(0, (), ())]
     messages = sent(core.handle(ev.Received([m.ClientKnown(1, "", 1 << 20, (), ())]), 0.0))

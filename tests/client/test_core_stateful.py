@@ -36,6 +36,7 @@ class ClientAgainstScheduler(RuleBasedStateMachine):
         self.ended: Counter[Any] = Counter()
         self.cancelled: set[int] = set()
         self.open_arrays: dict[int, int] = {}  # rows added so far
+        self.open_graphs: dict[int, list[ev.NodeRow]] = {}  # nodes to be added
         self.array_done: set[int] = set()
         self.arrays: set[int] = set()
 
@@ -93,7 +94,19 @@ class ClientAgainstScheduler(RuleBasedStateMachine):
         )
         targets = tuple(data.draw(st.lists(st.sampled_from(numbers), min_size=1, unique=True)))
         self.wanted.update([(number, 0) for number in targets])
-        self.handle(ev.GraphSubmitted(next(self.numbers), nodes, targets, frozenset(numbers)))
+        graph = next(self.numbers)
+        self.handle(ev.GraphOpened(graph, frozenset([node.function for node in nodes]), targets, frozenset(numbers)))
+        self.open_graphs[graph] = list(nodes)
+
+    @precondition(lambda self: self.open_graphs)
+    @rule(data=st.data(), count=st.integers(1, 4))
+    def add_nodes(self, data: st.DataObject, count: int) -> None:
+        graph = data.draw(st.sampled_from(sorted(self.open_graphs)))
+        nodes = self.open_graphs[graph]
+        some, nodes[:count] = nodes[:count], []
+        if not nodes:
+            del self.open_graphs[graph]
+        self.handle(ev.NodesAdded(graph, some, not nodes))
 
     @rule(function=st.sampled_from(FUNCTIONS))
     def open_array(self, function: ev.Function) -> None:
@@ -206,6 +219,9 @@ class ClientAgainstScheduler(RuleBasedStateMachine):
         for number in list(self.open_arrays):
             self.handle(ev.ArrayEnded(number))
         self.open_arrays.clear()
+        for graph, nodes in self.open_graphs.items():
+            self.handle(ev.NodesAdded(graph, nodes, True))
+        self.open_graphs.clear()
         if not self.connected:
             self.connect()
         for _ in range(10_000):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from scaler_trio import Client, GraphError
+from scaler_trio import CannotPickle, Client, GraphError
 
 
 def stamp(*inputs: Any) -> float:
@@ -124,3 +125,12 @@ def test_a_graph_of_more_bytes_than_a_link_may_queue(client: Client) -> None:
         graph[f"sum {n}"] = (sum, [f"length {k}" for k in range(n, n + 1000)])
     graph["all"] = (sum, [f"sum {n}" for n in range(0, 20_000, 1000)])
     assert client.get(graph, ["all"]) == {"all": 20_000_000}
+
+
+def test_a_node_that_cannot_be_pickled_ends_a_graph_of_which_much_was_sent(client: Client) -> None:
+    graph: dict[str, Any] = {str(n): (operator.neg, n) for n in range(3_000)}
+    graph["last"] = (pair, "7", threading.Lock())
+    with pytest.raises(CannotPickle, match="'last'"):
+        client.get(graph, [str(n) for n in range(3_000)] + ["last"])
+    assert client.get(graph, ["2999"]) == {"2999": -2999}
+    assert client._session._core.is_idle
