@@ -47,24 +47,36 @@ def on_assign_inputs(state: WorkerState, message: m.AssignInputs) -> None:
 
 
 def on_assign_tasks(state: WorkerState, message: m.AssignTasks) -> None:
+    """Every single task takes this path, so it is written for speed."""
     _check_known(state, "AssignTasks")
-    for row in message.rows:
-        if row[3] not in state.functions:
-            raise PeerFault(f"attempt {row[0]} names function {row[3]}, which was not defined on this connection")
-        if not 0 <= row[6] < len(message.options):
-            raise PeerFault(f"attempt {row[0]} names options {row[6]} of {len(message.options)}")
-    _check_room(state, len(message.rows))
+    rows, options_of, functions = message.rows, message.options, state.functions
+    if not {row[3] for row in rows} <= functions.keys():
+        row = next(row for row in rows if row[3] not in functions)
+        raise PeerFault(f"attempt {row[0]} names function {row[3]}, which was not defined on this connection")
+    if wrong := {row[6] for row in rows}.difference(range(len(options_of))):
+        row = next(row for row in rows if row[6] in wrong)
+        raise PeerFault(f"attempt {row[0]} names options {row[6]} of {len(options_of)}")
+    _check_room(state, len(rows))
+    step(Row.UNKNOWN, Happening.ASSIGN, message)
     attempts, epoch = state.attempts, state.epoch
-    for number, client, task, function_number, payload, inputs, options in message.rows:
+    fresh: list[Attempt] = []
+    for number, client, task, function_number, payload, inputs, options in rows:
         if state.inputs and (before := state.inputs.pop(number, ())):
             state.inputs_bytes -= sum(map(len, before))
             inputs = (*before, *inputs)
-        if (epoch, number) in attempts:
+        key = (epoch, number)
+        if key in attempts:
             continue  # a duplicate
         size = len(payload) + sum(map(len, inputs)) if inputs else len(payload)
-        function = state.functions[function_number]
+        function = functions[function_number]
+        function.attempts += 1
         work = SingleRow(payload, inputs)
-        _add(state, Attempt(epoch, number, client, task, 0, 1, function, message.options[options], work, size, 1))
+        attempt = Attempt(epoch, number, client, task, 0, 1, function, options_of[options], work, size, 1)
+        attempts[key] = attempt
+        fresh.append(attempt)
+    state.tasks += [Piece(attempt, 0, 1) for attempt in fresh]
+    state.queued_rows += len(fresh)
+    state.tell_all("assigned", fresh)
     feeding.make_way(state)
 
 
@@ -85,13 +97,10 @@ def on_assign_slice(state: WorkerState, message: m.AssignSlice) -> None:
     rows = message.hi - message.lo
     work = PagedRows(message.first, message.page_rows, message.offsets, message.data)
     key = (state.epoch, message.attempt, message.client, message.task, message.lo, message.hi)
-    _add(state, Attempt(*key, function, message.options, work, len(message.data) // rows, rows))
-
-
-def _add(state: WorkerState, attempt: Attempt) -> None:
+    attempt = Attempt(*key, function, message.options, work, len(message.data) // rows, rows)
     step(Row.UNKNOWN, Happening.ASSIGN, attempt)
     state.attempts[attempt.epoch, attempt.number] = attempt
-    attempt.function.attempts += 1
+    function.attempts += 1
     state.enqueue(Piece(attempt, attempt.lo, attempt.hi))
     state.tell("assigned", attempt, attempt.lo, attempt.hi)
 

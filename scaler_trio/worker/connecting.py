@@ -63,8 +63,9 @@ def on_known(state: WorkerState, message: m.WorkerKnown) -> None:
 
 
 def on_settled(state: WorkerState, message: m.Settled) -> None:
+    attempts, epoch = state.attempts, state.epoch
     for number in message.attempts:
-        attempt = state.find(number)
+        attempt = attempts.get((epoch, number)) or state.find(number)
         if attempt is not None:
             state.unkeep(attempt)
             state.forget_if_done(attempt)

@@ -87,7 +87,6 @@ def _fill(
                 max(1, (feed_bytes - ahead_bytes) // max(1, attempt.row_bytes)),
                 max(1, feed_items - ahead),
             )
-        step(Row.QUEUED, Happening.FEED, attempt)
         given.append(Fed(attempt, piece.lo, piece.lo + rows, limit, row_ns))
         limit += rows
         ahead_ns += rows * row_ns
@@ -101,6 +100,7 @@ def _fill(
     for queue, piece in reversed(aside):
         queue.appendleft(piece)
     if given:
+        step(Row.QUEUED, Happening.FEED, slot)
         state.queued_rows -= limit - slot.limit
         slot.limit, slot.ahead_ns, slot.ahead_bytes = limit, ahead_ns, ahead_bytes
         slot.fed += given

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from collections.abc import Iterable
 
 from attrs import frozen
 
@@ -124,16 +125,17 @@ class WorkerState:
         if attempt.work is not None:
             attempt.work = None
             attempt.function.attempts -= 1
-            self._drop_function_if_unused(attempt.function)
+            self.drop_function_if_unused(attempt.function)
         if not attempt.kept:
             self.attempts.pop((attempt.epoch, attempt.number), None)
 
     def forget(self, function: Function) -> None:
         """No new assignment will name it."""
         function.is_forgotten = True
-        self._drop_function_if_unused(function)
+        self.drop_function_if_unused(function)
 
-    def _drop_function_if_unused(self, function: Function) -> None:
+    def drop_function_if_unused(self, function: Function) -> None:
+        """Have the processors forget a function that nothing will name again."""
         if function.is_forgotten and not function.attempts:
             for slot in self.slots:
                 if function.key in slot.functions:
@@ -143,6 +145,11 @@ class WorkerState:
     def tell(self, what: str, attempt: Attempt, lo: int, hi: int) -> None:
         """Remember an event."""
         self._story.append((self.now, (attempt.epoch, attempt.number), what, lo, hi))
+
+    def tell_all(self, what: str, attempts: Iterable[Attempt]) -> None:
+        """Remember an event of many single tasks."""
+        now = self.now
+        self._story.extend([(now, (attempt.epoch, attempt.number), what, 0, 1) for attempt in attempts])
 
     def last_lines(self, count: int) -> list[str]:
         """What happened last, to whatever attempt."""
