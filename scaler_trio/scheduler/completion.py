@@ -16,6 +16,7 @@ REPORT_BYTES = 1 * MIB
 """Text in one message about rows that ended without values: each row carries its own copy."""
 
 _ON_INPUTS_READY = {before: after for before, after in ON[TaskEvent.INPUTS_READY].items() if after is not None}
+_INPUTS_READY = TaskEvent.INPUTS_READY.value
 
 
 @define(eq=False, repr=False)
@@ -127,8 +128,11 @@ class Completion:
         node.inputs = []
 
     def _release(self, done: Node) -> None:
-        story = ((self.state.now, TaskEvent.INPUTS_READY.value),)
-        dependents, done.dependents = done.dependents, []  # they refer to each other
+        dependents = done.dependents
+        if not dependents:
+            return
+        done.dependents = []  # they refer to each other
+        story = ((self.state.now, _INPUTS_READY),)
         for dependent in dependents:
             node = dependent.node
             assert node is not None

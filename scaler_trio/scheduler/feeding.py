@@ -10,7 +10,7 @@ from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
 from scaler_trio.scheduler.fixed_rows import ONE_ROW
 from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, PASSED, TIERS, Group
 from scaler_trio.scheduler.queues import Line
-from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Suspect, Task, Worker
+from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Node, Suspect, Task, Worker
 from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
@@ -100,6 +100,7 @@ class Feeding:
         """Give a worker tasks from the head of a line: up to its share, as deep as it should be fed."""
         state = self.state
         now, client = state.now, line.client
+        ready, assigned = TaskState.READY, _ON_ASSIGN[TaskState.READY]
         attempts, mine, demands = state.attempts, worker.attempts, worker.assignment_demands
         queue = line.queues[line.priorities[0]]
         rows, slots, depth_s, session = worker.assignments, worker.slots, worker.depth_s, client.session
@@ -109,47 +110,47 @@ class Feeding:
         entry = ((now, "assign", worker.name),)
         items, load_s, size = worker.items, worker.load_s, 0
         tasks_s = load_s - worker.rows_load_s
-        given, given_s = 0, 0.0
+        given, given_s, expected_s = 0, 0.0, 0.0
+        most = min(BATCH_ROWS, ATTEMPTS_PER_WORKER - len(mine))
         function = demand = None
         option = key = 0
-        while queue:
+        amounts: tuple[tuple[str, int], ...] = ()
+        while queue and given < most:
             task = queue[0]
             if type(task) is not Task:
                 break
-            if task.state is not TaskState.READY or task.alone:
+            if task.state is not ready or task.alone:
                 queue.popleft()
                 continue
             if given and (given >= share or (items >= slots and tasks_s + given_s >= depth_s)):
-                break
-            if items - worker.items >= BATCH_ROWS or len(mine) >= ATTEMPTS_PER_WORKER:
                 break
             queue.popleft()
             if task.function is not function:
                 function = task.function
                 if function not in worker.functions:
                     state.put_function(worker, function)
-                key = function.key
+                key, expected_s = function.key, function.expected_s
             if task.demand is not demand:
                 demand = task.demand
                 option = demands.setdefault(demand, len(demands))
-            expected_s = function.expected_s
+                amounts = demand.amounts
             attempt = Attempt(number, worker, task, 0, 1, expected_s, ONE_ROW)
             attempts[number] = mine[number] = task.attempt = attempt
-            task.state = _ON_ASSIGN[task.state]
+            task.state = assigned
             task.story += entry
-            inputs = _NO_INPUTS if task.node is None else self._inputs(worker, attempt, task)
-            rows.append((number, session, task.number, key, task.payload, inputs, option))
+            inputs = _NO_INPUTS if task.node is None else self._inputs(worker, attempt, task.node)
+            payload = task.payload
+            rows.append((number, session, task.number, key, payload, inputs, option))
             number += 1
             items += 1
             given += 1
             given_s += expected_s
-            size += len(task.payload)
+            size += len(payload)
             if inputs:
                 worker.assignment_bytes += sum(map(len, inputs))
-            if demand.amounts:
-                for name, amount in demand.amounts:
-                    if name in worker.free:
-                        worker.free[name] -= amount
+            for name, amount in amounts:
+                if name in worker.free:
+                    worker.free[name] -= amount
             if len(rows) >= BATCH_ROWS or worker.assignment_bytes + size >= ASSIGN_BYTES:
                 worker.items, state.next_attempt = items, number
                 self.flush_assignments(worker)
@@ -163,10 +164,9 @@ class Feeding:
         state.touched[client] = None
         state.assigned[worker] = None
 
-    def _inputs(self, worker: Worker, attempt: Attempt, task: Task) -> tuple[bytes, ...]:
+    def _inputs(self, worker: Worker, attempt: Attempt, node: Node) -> tuple[bytes, ...]:
         """The results that a node takes: in its row if they are small, ahead of it otherwise."""
-        assert task.node is not None
-        inputs = tuple([source.node.result or b"" if source.node else b"" for source in task.node.inputs])
+        inputs = tuple([source.node.result or b"" for source in node.inputs])  # type: ignore[union-attr]
         if sum(map(len, inputs)) <= ROW_INPUTS_BYTES:
             return inputs
         part: list[bytes] = []
