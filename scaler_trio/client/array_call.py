@@ -1,41 +1,32 @@
 """One call of ``map``: pickles rows in blocks, takes results in slices, and puts them in their places.
 
-All work per item is done by the thread that called ``map``; the link thread only passes slices on. Blocks grow: the
-first is small, so that workers start at once; later ones are large, so that they cost little. Only so much is pickled
-ahead of what was sent.
+All work per item is done by the thread that called ``map``; the link thread only passes slices on. Only so much is
+pickled ahead of what was sent.
 """
 
-import pickle
 import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise, repeat
+from itertools import repeat
 from typing import Any, Final
 
 from scaler_protocol import limits
 from scaler_protocol.messages import ArrayResults, Outcome, TaskOptions
 from scaler_trio.client import events as ev
-from scaler_trio.client.outcomes import load_failure, load_value
+from scaler_trio.client.blocks import Blocks
 from scaler_trio.client.progress import Progress
 from scaler_trio.client.session import Session
+from scaler_trio.client.slices import load_rows, load_whole
 from scaler_trio.errors import ScalerError
 from scaler_trio.ranges import Range
-from scaler_trio.serialization import PLAIN, Block, BlockWriter
+from scaler_trio.serialization import Block, BlockWriter
 
 AHEAD_BYTES: Final = 4 * limits.MIB
 """Rows that may wait in the client while more are pickled; with the scheduler's credit it keeps every worker busy."""
 
 FIRST_ROWS: Final = 64
 """Rows in the first block of a container: one page."""
-
-GROWTH: Final = 4
-FILL_S: Final = 0.020
-"""A block takes at most about this long to gather, so that the rows of a slow generator do not wait for each other."""
-
-OBJECT_ROWS: Final = 4
-"""Rows in a block whose rows name objects; each is an order of magnitude more work than a block."""
 
 SOON_SLICES: Final = 8
 SOON_BYTES: Final = 64 * 1024
@@ -139,8 +130,8 @@ class ArrayCall:
         progress: Progress | None,
     ) -> None:
         handle = self._session.handle
-        size = FIRST_ROWS if count >= 0 else 1
-        block, size = self._fill(writer, rows, size)
+        blocks = Blocks(rows, writer, FIRST_ROWS if count >= 0 else 1)
+        block = blocks.next()
         if block is None:
             self._is_done = True
             return
@@ -155,25 +146,11 @@ class ArrayCall:
                 self._wait(progress)
             if self._stopping:
                 return
-            block, size = self._fill(writer, rows, size)
+            block = blocks.next()
         found = len(self._results)
         if count not in (-1, found):
             raise RuntimeError(f"the items changed while map read them: there were {count}, and then {found}")
         handle(ev.ArrayEnded(self._number))
-
-    def _fill(self, writer: BlockWriter, rows: Iterator[Any], size: int) -> tuple[Block | None, int]:
-        """The next block, and how many rows the one after it should have."""
-        start = time.monotonic()
-        block = writer.fill(rows, size)
-        if block is None:
-            return None, size
-        took_s = time.monotonic() - start
-        most = min(limits.BLOCK_ROWS, limits.BLOCK_BYTES * block.count // max(1, len(block.data)))
-        if block.objects:
-            most = OBJECT_ROWS  # large arguments, and the writer takes all rows of a block before it writes the first
-        if took_s * GROWTH > FILL_S:
-            most = min(most, int(block.count * FILL_S / took_s))
-        return block, max(1, min(size * GROWTH, most))
 
     def _add(self, block: Block) -> None:
         first = len(self._results) - block.count
@@ -211,41 +188,19 @@ class ArrayCall:
             raise self._error
 
     def _load(self, message: ArrayResults, pieces: Sequence[Range]) -> None:
-        lengths = array("I")
-        lengths.frombytes(message.lengths)
-        data = bytes(message.data)
-        if not message.failed and not message.objects and len(pieces) == 1 and pieces[0] == (message.lo, message.hi):
-            values = _load_plain(data, lengths)
-            if values is not None:
-                self._results[message.lo : message.hi] = values
-                self._finished += len(values)
-                return
-        self._load_singly(message, pieces, data, lengths)
-
-    def _load_singly(self, message: ArrayResults, pieces: Sequence[Range], data: bytes, lengths: Sequence[int]) -> None:
-        outcomes: dict[int, int] = dict(message.failed)
-        objects: dict[int, tuple[bytes, ...]] = dict(message.objects)
-        ends = list(accumulate(lengths, initial=0))
-        for lo, hi in pieces:
-            for row in range(lo, hi):
-                at = row - message.lo
-                payload = data[ends[at] : ends[at + 1]]
-                if (outcome := outcomes.get(row)) is not None:
-                    if outcome == _CANCELLED and self._stopping:
-                        self._cancelled_count += 1
-                    else:
-                        self._fail(row, load_failure(outcome, payload))
-                    continue
-                reader = self._session.reader()
-                value, error = load_value(payload, reader)
-                if row in objects:
-                    # What was read is in memory now. What was not is a reference within the value, and stays stored.
-                    self._session.release([object_ for object_ in objects[row] if object_ in reader.ids])
-                if error is not None:
-                    self._fail(row, error)
-                else:
-                    self._results[row] = value
-                    self._finished += 1
+        values = load_whole(message, pieces)
+        if values is not None:
+            self._results[message.lo : message.hi] = values
+            self._finished += len(values)
+            return
+        for row, outcome, value, error in load_rows(self._session, message, pieces):
+            if outcome == _CANCELLED and self._stopping:
+                self._cancelled_count += 1
+            elif error is not None:
+                self._fail(row, error)
+            else:
+                self._results[row] = value
+                self._finished += 1
 
     def _fail(self, row: int, error: BaseException) -> None:
         self._failed_count += 1
@@ -271,19 +226,3 @@ class ArrayCall:
             raise error
         finally:
             del error
-
-
-def _load_plain(data: bytes, lengths: Sequence[int]) -> list[Any] | None:
-    """All values of a slice; None if any does not load, so that each gets its own error."""
-    count = len(lengths)
-    first = lengths[0]
-    loads = pickle.loads
-    try:
-        if count > 1 and data[:first] == data[-first:] and first * count == len(data) and data == data[:first] * count:
-            value = loads(data[:first])
-            if type(value) in PLAIN:  # the same immutable value everywhere, as of functions that return None
-                return [value] * count
-        ends = list(accumulate(lengths, initial=0))
-        return [loads(data[start:end]) for start, end in pairwise(ends)]
-    except Exception:
-        return None

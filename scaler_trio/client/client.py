@@ -4,26 +4,24 @@ import itertools
 import operator
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar, Unpack
 
-from attrs import evolve
-
-from scaler_protocol import check_options
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client.array_call import ArrayCall
+from scaler_trio.client.finding import find_address, find_token
 from scaler_trio.client.functions import FunctionCache
 from scaler_trio.client.future import ScalerFuture
 from scaler_trio.client.graph import plan
 from scaler_trio.client.graph_call import GraphCall
-from scaler_trio.client.objects import CallObjects
+from scaler_trio.client.lazy_map import BUFFER_ITEMS, ResultIterator
+from scaler_trio.client.objects import CallObjects, FreshObjects
+from scaler_trio.client.options import Options, change_options
 from scaler_trio.client.progress import Progress
 from scaler_trio.client.session import Session
-from scaler_trio.config import tokens
 from scaler_trio.config.collector import collector_paused
-from scaler_trio.config.enclosing import get_enclosing
 from scaler_trio.errors import DependencyFailed
 from scaler_trio.net import Address
 from scaler_trio.serialization import (
@@ -33,14 +31,14 @@ from scaler_trio.serialization import (
     Style,
     dump_call,
     function_name,
+    load_object,
     write_object,
 )
 
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
 
-OPTIONS: Final = frozenset({"priority", "timeout_s", "crash_limit", "capabilities"})
-"""Of ``with_options``."""
+T = TypeVar("T")
 
 
 class Client:
@@ -76,13 +74,13 @@ class Client:
             ConnectionFailed: nobody answered within ``timeout``, or it is not a scheduler.
             AuthenticationFailed: missing or wrong token.
         """
-        where = Address.parse(_find_address(address))
+        where = Address.parse(find_address(address))
         self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout}
         self._options = DEFAULT_OPTIONS
         self._functions = FunctionCache()
-        find_token = partial(_find_token, str(where), token, token_file)
-        find_token()  # what is no token is an error here; one that is not there yet may come while we try
-        self._session = Session(where, find_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
+        look_for_token = partial(find_token, str(where), token, token_file)
+        look_for_token()  # what is no token is an error here; one that is not there yet may come while we try
+        self._session = Session(where, look_for_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
         self._session.start()
@@ -109,6 +107,31 @@ class Client:
         dumped = dump_call(args, kwargs, self._sink)
         return self._submit(function, dumped.payload, dumped.objects, self._options)
 
+    def submit_verbose(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        capabilities: Mapping[str, int] | None = None,
+        reserialize: bool = False,
+    ) -> ScalerFuture:
+        """``submit(fn, *args, **kwargs)`` with what else the call needs beside its arguments.
+
+        Args:
+            capabilities: as in ``options``; None = those of this client.
+            reserialize: store large arguments anew, without comparing them with what is stored. The result is the same:
+                a change in place is never missed.
+        """
+        self._session.check_usable()
+        options = (
+            self._options if capabilities is None else change_options(self._options, {"capabilities": capabilities})
+        )
+        function = self._functions.get(fn, Style.CALL)
+        dumped = dump_call(
+            tuple(args), dict(kwargs or {}), FreshObjects(self._session.objects) if reserialize else self._sink
+        )
+        return self._submit(function, dumped.payload, dumped.objects, options)
+
     def map(
         self,
         fn: Callable[..., Any],
@@ -134,21 +157,7 @@ class Client:
             ScalerError: the client is closed, or the scheduler lost for good.
             Exception: what an item raised, or ``CannotPickle`` for one that cannot be sent.
         """
-        if not iterables:
-            raise TypeError("map() needs a function and at least one iterable")
-        iterators = []
-        for place, iterable in enumerate(iterables, 2):
-            try:
-                iterators.append(iter(iterable))
-            except TypeError:
-                text = (
-                    f"argument {place} of map() is {iterable!r:.100}, which is not iterable (no chunk size is needed)"
-                )
-                raise TypeError(text) from None
-        if len(iterables) == 1:
-            rows, style = iterators[0], Style.ONE
-        else:
-            rows, style = zip(*iterators, strict=False), Style.STAR
+        rows, style = _rows_of("map", iterables)
         return self._run_array(fn, rows, style, iterables, timeout, progress, return_exceptions)
 
     def starmap(
@@ -163,6 +172,36 @@ class Client:
     ) -> list[Any]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
         return self._run_array(fn, iterable, Style.STAR, (iterable,), timeout, progress, return_exceptions)
+
+    def imap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool = False,
+    ) -> ResultIterator[T]:
+        """Like ``map``, as an iterator: items are read as results are asked for, so that an endless iterable works.
+
+        A failed item raises at its place; the iteration can go on after it.
+
+        Args:
+            fn: called with one item of each iterable, until the shortest ends.
+            buffersize: items in flight: read, and their results not asked for.
+            return_exceptions: give exceptions instead of raising them.
+        """
+        return self._iterate("imap", fn, iterables, buffersize, return_exceptions, is_ordered=True)
+
+    def imap_unordered(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool = False,
+    ) -> ResultIterator[T]:
+        """``imap`` with results in the order in which they come."""
+        return self._iterate("imap_unordered", fn, iterables, buffersize, return_exceptions, is_ordered=False)
 
     def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool = True) -> dict[str, Any]:
         """Run a graph of tasks, sent as a whole; the values of ``keys``, in their order.
@@ -217,28 +256,34 @@ class Client:
         finalizer.atexit = False
         return reference
 
-    def with_options(self, **options: Any) -> "Client":
+    def fetch(self, reference: ObjectReference) -> Any:
+        """The value that a reference stands for, in a copy of its own.
+
+        Raises:
+            ObjectLost: it was released, by ``clear`` or because its client is gone.
+            ObjectStorageFailed: the storage cannot be reached.
+        """
+        self._session.check_usable()
+        if type(reference) is not ObjectReference:
+            raise TypeError(f"fetch() takes a reference that send_object() gave, not {reference!r:.100}")
+        return load_object(self._session.objects.read(reference.object_id))
+
+    def options(self, **options: Unpack[Options]) -> "Client":
         """The same client, whose calls carry these options; closing either closes both.
 
         Args:
-            options: ``priority`` (higher first, 0 by default); ``timeout_s`` of running time, 0 = none;
-                ``crash_limit``, deaths of its processor until a task fails (3); ``capabilities`` that a worker must
-                offer, with the amounts that a task takes: ``{"gpu": 1}``, -1 = just the name.
+            options: ``priority`` (higher first, 0 by default); ``timeout``, seconds of running time of each task, not
+                of its waiting, 0 = none; ``crash_limit``, deaths of its processor until a task fails (3);
+                ``capabilities`` that a worker must offer, with the amounts that a task takes: ``{"gpu": 1}``,
+                -1 = just the name.
 
         Raises:
             TypeError: there is no such option.
             ValueError: a value is of a wrong type or out of its bounds.
         """
-        if unknown := sorted(options.keys() - OPTIONS):
-            raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(sorted(OPTIONS))}")
-        if "capabilities" in options:
-            capabilities = options["capabilities"]
-            if not isinstance(capabilities, Mapping):
-                raise ValueError(f"capabilities is {capabilities!r}; it must be a mapping of names to amounts")
-            options["capabilities"] = tuple(capabilities.items())
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._options = check_options(evolve(self._options, **options))
+        other._options = change_options(self._options, options)
         other.__dict__["_original"] = self
         return other
 
@@ -302,6 +347,33 @@ class Client:
             progress=Progress(name, count) if progress else None,
         )
 
+    def _iterate(
+        self,
+        what: str,
+        fn: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        buffersize: int,
+        return_exceptions: bool,
+        *,
+        is_ordered: bool,
+    ) -> ResultIterator[Any]:
+        session = self._session
+        session.check_usable()
+        if buffersize < 1:
+            raise ValueError(f"buffersize is {buffersize!r}; it must be at least 1")
+        rows, style = _rows_of(what, iterables)
+        return ResultIterator(
+            session,
+            function_name(fn),
+            self._functions.get(fn, style),
+            rows,
+            BlockWriter(style, session.objects),
+            self._options,
+            is_ordered=is_ordered,
+            buffer_items=buffersize,
+            return_exceptions=return_exceptions,
+        )
+
 
 class _NewObjects:
     """The sink of ``send_object``: always a new object, which is kept."""
@@ -322,34 +394,21 @@ def _count(iterable: Iterable[Any]) -> int | None:
     return len(iterable) if type(iterable) in _SIZED else None  # type: ignore[arg-type]
 
 
+def _rows_of(what: str, iterables: Sequence[Iterable[Any]]) -> tuple[Iterator[Any], Style]:
+    """The rows of a call with these iterables, and how the function takes one."""
+    if not iterables:
+        raise TypeError(f"{what}() needs a function and at least one iterable")
+    iterators = []
+    for place, iterable in enumerate(iterables, 2):
+        try:
+            iterators.append(iter(iterable))
+        except TypeError:
+            text = f"argument {place} of {what}() is {iterable!r:.100}, which is not iterable (no chunk size is needed)"
+            raise TypeError(text) from None
+    return (iterators[0], Style.ONE) if len(iterables) == 1 else (zip(*iterators, strict=False), Style.STAR)
+
+
 def _connect(address: str, arguments: dict[str, float], options: TaskOptions) -> Client:
     client = Client(address, **arguments)  # type: ignore[arg-type]
     client._options = options
     return client
-
-
-def _find_address(given: str | None) -> str:
-    if given is not None:
-        return given
-    if found := os.environ.get("SCALER_ADDRESS"):
-        return found
-    enclosing = get_enclosing()
-    if enclosing is not None:
-        return enclosing.address
-    raise ValueError(
-        "No scheduler address provided: pass Client('tcp://host:port') or set SCALER_ADDRESS "
-        "(and not running inside a worker context, where the task's own scheduler would be used)"
-    )
-
-
-def _find_token(address: str, token: str | bytes | None, token_file: str | os.PathLike[str] | None) -> bytes | None:
-    if token is not None:
-        return tokens.parse_token(token, "token=")
-    if token_file is not None:
-        return tokens.read_token_file(token_file)
-    if text := os.environ.get("SCALER_TOKEN"):
-        return tokens.parse_token(text, "SCALER_TOKEN")
-    enclosing = get_enclosing()
-    if enclosing is not None and enclosing.address == address:
-        return enclosing.token
-    return tokens.find_token(address)

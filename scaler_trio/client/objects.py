@@ -219,6 +219,17 @@ class CallObjects:
         return object_id
 
 
+class FreshObjects:
+    """The sink of a call that wants its arguments stored anew."""
+
+    def __init__(self, objects: ClientObjects) -> None:
+        self._objects = objects
+
+    def write(self, parts: Sequence[Buffer], size_bytes: int, value: object) -> bytes:
+        """Store an argument."""
+        return self._objects.write_new(parts, size_bytes)
+
+
 class Reader:
     """A source that remembers what was read through it."""
 

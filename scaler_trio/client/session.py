@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from scaler_protocol import LocalProtocolError, Message
 from scaler_protocol.fields import Row
@@ -41,6 +41,8 @@ NOTICES: Final = 10
 """Notices of one message that are logged singly."""
 
 log = logging.getLogger("scaler_trio")
+
+T = TypeVar("T")
 
 
 class ArrayOwner(Protocol):
@@ -86,6 +88,7 @@ class Session:
         self._batch: deque[ev.TaskRow] = deque()  # submitted and not yet with the core
         self._wake_asked = False
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
+        self._unwanted_numbers: deque[int] = deque()  # tasks, the same
         self._known = threading.Event()
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
@@ -144,7 +147,9 @@ class Session:
             now = time.monotonic()
             effects = self._take_batch(now) if self._batch else []
             if self._releases:
-                effects += self._core.handle(ev.ObjectsReleased(self._take_releases()), now, None)
+                effects += self._core.handle(ev.ObjectsReleased(_drain(self._releases)), now, None)
+            if self._unwanted_numbers:
+                effects += self._core.handle(ev.TasksCancelled(_drain(self._unwanted_numbers)), now, None)
             if event is not None:
                 effects += self._core.handle(event, now, self._outbox_bytes())
             later = self._send(effects) if effects else effects
@@ -163,6 +168,12 @@ class Session:
     def cancel(self, numbers: Sequence[int]) -> None:
         """Nobody wants these tasks any more."""
         self.handle(ev.TasksCancelled(numbers))
+
+    def cancel_soon(self, number: int) -> None:
+        """The same, for a finalizer: takes no lock."""
+        if self.error is None:
+            self._unwanted_numbers.append(number)
+            self._loop.wake()
 
     def release(self, objects: Iterable[bytes]) -> None:
         """These objects are not needed any more. May be called by a finalizer: takes no lock."""
@@ -282,13 +293,7 @@ class Session:
 
     def _take_batch(self, now: float) -> list[do.Effect]:
         """Called with the lock held."""
-        batch = self._batch
-        rows = [batch.popleft() for _ in range(len(batch))]
-        return self._core.handle(ev.Submitted(rows), now, self._outbox_bytes())
-
-    def _take_releases(self) -> list[bytes]:
-        releases = self._releases
-        return [releases.popleft() for _ in range(len(releases))]
+        return self._core.handle(ev.Submitted(_drain(self._batch)), now, self._outbox_bytes())
 
     def _send(self, effects: list[do.Effect]) -> list[do.Effect]:
         """Send in the core's order, with the lock held; returns what is to be delivered without it."""
@@ -355,6 +360,12 @@ _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.Noticed: Session._noticed,
     do.Violated: Session._violated,
 }
+
+
+def _drain(queue: deque[T]) -> list[T]:
+    """What is in it now; others may add meanwhile."""
+    return [queue.popleft() for _ in range(len(queue))]
+
 
 _sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
 

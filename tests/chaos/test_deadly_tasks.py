@@ -73,5 +73,5 @@ def test_an_item_that_kills_whole_workers_is_found_and_its_neighbours_have_resul
 def test_the_crash_limit_is_the_callers_to_choose(client: Client) -> None:
     ledger = Ledger(client)
     with pytest.raises(ProcessorDiedError, match=r"crash 1, limit 1"):
-        client.with_options(crash_limit=1).submit(die, "exit").result(timeout=20)
+        client.options(crash_limit=1).submit(die, "exit").result(timeout=20)
     assert ledger.retries == []

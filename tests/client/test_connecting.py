@@ -155,7 +155,7 @@ def test_a_pickled_client_connects_anew_and_carries_no_token(
     scheduler: FakeScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Client(scheduler.address, token=TOKEN, timeout=0.5) as client:
-        pickled = pickle.dumps(client.with_options(priority=3))
+        pickled = pickle.dumps(client.options(priority=3))
     assert TOKEN not in pickled
     with pytest.raises(errors.AuthenticationFailed):
         pickle.loads(pickled)

@@ -205,17 +205,17 @@ def test_every_outcome_has_its_exception(
 
 
 def test_options_travel_with_the_call(client: Client, scheduler: FakeScheduler) -> None:
-    client.with_options(priority=7, crash_limit=1).submit(abs, 1).result()
+    client.options(priority=7, crash_limit=1).submit(abs, 1).result()
     assert scheduler.of(m.SubmitTasks)[0].options == (m.TaskOptions(priority=7, crash_limit=1),)
 
 
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"timeout": 3}, TypeError, "there is no option timeout; the options are capabilities, crash_limit"),
+        ({"timeout_s": 3}, TypeError, "there is no option timeout_s; the options are capabilities, crash_limit"),
         ({"crash_limit": 0}, ValueError, "crash_limit"),
         ({"priority": "x"}, ValueError, "priority"),
-        ({"timeout_s": -1}, ValueError, "timeout_s"),
+        ({"timeout": -1}, ValueError, "timeout"),
         ({"capabilities": ["gpu"]}, ValueError, "it must be a mapping of names to amounts"),
         ({"capabilities": {"gpu": "1"}}, ValueError, "capabilities"),
     ],
@@ -224,12 +224,12 @@ def test_a_wrong_option_is_refused_where_it_is_given(
     client: Client, options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     with pytest.raises(kind, match=text):
-        client.with_options(**options)
+        client.options(**options)
     assert client.submit(abs, -1).result(5) == 1
 
 
 def test_capabilities_are_a_mapping(client: Client, scheduler: FakeScheduler) -> None:
-    client.with_options(capabilities={"gpu": 1, "fast": -1}).submit(abs, 1).result()
+    client.options(capabilities={"gpu": 1, "fast": -1}).submit(abs, 1).result()
     assert scheduler.of(m.SubmitTasks)[0].options[0].capabilities == (("gpu", 1), ("fast", -1))
 
 
@@ -299,3 +299,9 @@ def test_more_functions_than_the_table_holds_wait_their_turn(client: Client, sch
     futures = [client.submit(lambda i=i: i * i) for i in range(100)]
     assert [future.result(10) for future in futures] == [i * i for i in range(100)]
     scheduler.wait_for(lambda: bool(scheduler.of(m.DropFunctions)), "functions are dropped")
+
+
+def test_submit_verbose_takes_arguments_as_values(client: Client, scheduler: FakeScheduler) -> None:
+    assert client.submit_verbose(sorted, ([1, 2],), {"reverse": True}).result() == [2, 1]
+    assert client.submit_verbose(abs, (-1,), None, {"gpu": 1}).result() == 1
+    assert scheduler.of(m.SubmitTasks)[-1].options[0].capabilities == (("gpu", 1),)

@@ -148,9 +148,9 @@ def test_a_task_that_runs_longer_than_its_timeout_fails(client: Client) -> None:
     from scaler_trio import TaskTimeout
 
     with pytest.raises(TaskTimeout):
-        client.with_options(timeout_s=0.2).submit(time.sleep, 30).result(timeout=10)
+        client.options(timeout=0.2).submit(time.sleep, 30).result(timeout=10)
     with pytest.raises(TaskTimeout, match="the task ran longer than its timeout"):
-        client.with_options(timeout_s=0.2).map(time.sleep, [30])
+        client.options(timeout=0.2).map(time.sleep, [30])
 
 
 def test_futures_work_with_the_standard_library(client: Client) -> None:

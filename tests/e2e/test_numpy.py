@@ -123,3 +123,24 @@ def test_storage_does_not_grow_with_what_was_stored_and_dropped(client: Client) 
         sizes.append(memory_files_bytes())
     # Segments are kept and used again; 12 × 80 MB would be there if none were.
     assert max(sizes) - sizes[0] < 5 * 80_000_000, sizes
+
+
+def test_a_reference_gives_its_value_back(client: Client) -> None:
+    values = np.arange(100_000)
+    reference = client.send_object(values)
+    fetched = client.fetch(reference)
+    assert (fetched == values).all()
+    fetched[0] = 7
+    assert client.fetch(reference)[0] == 0, "each has a copy of its own"
+    client.clear()
+    with pytest.raises(ObjectLost):
+        client.fetch(reference)
+    with pytest.raises(TypeError, match="a reference that send_object"):
+        client.fetch(values)  # type: ignore[arg-type]
+
+
+def test_arguments_may_be_stored_anew(client: Client) -> None:
+    values = np.ones(100_000)
+    for reserialize in (False, True, True):
+        assert client.submit_verbose(np.sum, (values,), reserialize=reserialize).result() == values.sum()
+        values[0] += 1
