@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("fast", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "fast"))
 
-REAL_PROCESSES = [Path(__file__).parent / name for name in ("e2e", "chaos")]
+REAL_PROCESSES = [Path(__file__).parent / name for name in ("e2e", "chaos", "integrations")]
 
 
 @pytest.fixture(scope="session", autouse=True)
