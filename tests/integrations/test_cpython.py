@@ -19,12 +19,11 @@ from __future__ import annotations
 import importlib
 import time
 import unittest
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from scaler_trio import Client, SchedulerClusterCombo
+from scaler_trio import Client
 
 pytestmark = pytest.mark.slow
 
@@ -55,12 +54,6 @@ def cpython(name: str) -> type | None:
 
 CLASSES = [found for found in map(cpython, WHERE) if found is not None]
 CASES = [(found, name) for found in CLASSES for name in dir(found) if name[:5] == "test_" and name not in LEFT_OUT]
-
-
-@pytest.fixture
-def clients(cluster: SchedulerClusterCombo) -> Iterator[Client]:
-    with Client(cluster.get_address()) as client:
-        yield client
 
 
 @pytest.mark.skipif(not CASES, reason="this interpreter has no test.test_concurrent_futures")

@@ -74,7 +74,7 @@ def executor(client: Client) -> Iterator[ScalerExecutor]:
         yield running
 
 
-# ------------------------------------------------------------------------------------------------- CPython's ExecutorTest
+# ----------------------------------------------------------------------------------------- CPython's ExecutorTest
 
 
 def test_submit(executor: ScalerExecutor) -> None:
@@ -131,7 +131,7 @@ def test_free_reference(executor: ScalerExecutor) -> None:
         wait_until(lambda reference=reference: reference() is None, "the result to be collected")
 
 
-# ------------------------------------------------------------------------------------- CPython's WaitTests, AsCompletedTests
+# ----------------------------------------------------------------------------- CPython's WaitTests, AsCompletedTests
 
 
 def test_20369(executor: ScalerExecutor) -> None:
@@ -170,7 +170,7 @@ def test_duplicate_futures(executor: ScalerExecutor) -> None:
     assert len(list(futures.as_completed([future, future]))) == 1
 
 
-# -------------------------------------------------------------------------------------------- CPython's ExecutorShutdownTest
+# ------------------------------------------------------------------------------------ CPython's ExecutorShutdownTest
 
 
 def test_run_after_shutdown(executor: ScalerExecutor) -> None:
@@ -217,7 +217,7 @@ def test_hang_gh94440(client: Client) -> None:
     in_background(executor.shutdown).result(5)
 
 
-# ------------------------------------------------------------------------------------------------------------- its own
+# ----------------------------------------------------------------------------------------------------- its own
 
 
 def test_its_futures_are_the_clients_and_carry_its_options(client: Client) -> None:
