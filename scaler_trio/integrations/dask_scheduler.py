@@ -39,7 +39,7 @@ def translate(dsk: Any) -> tuple[dict[str, Any], dict[_Key, str]]:
     from dask.utils import ensure_dict
 
     nodes = convert_legacy_graph(ensure_dict(dsk.__dask_graph__() if hasattr(dsk, "__dask_graph__") else dsk))
-    aliases = {key: node.target for key, node in nodes.items() if isinstance(node, Alias)}
+    aliases = {key: next(iter(node.dependencies)) for key, node in nodes.items() if isinstance(node, Alias)}
     names = _names([key for key in nodes if key not in aliases])
     for alias in aliases:
         names[alias] = names[_resolve(alias, aliases, nodes)]
