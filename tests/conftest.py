@@ -23,7 +23,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REAL_PROCESSES = [Path(__file__).parent / name for name in ("e2e", "chaos")]
+REAL_PROCESSES = [Path(__file__).parent / name for name in ("e2e", "chaos", "integrations")]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,9 @@ PACKAGES = {"scaler_trio": ROOT, "scaler_protocol": ROOT / "protocol", "scaler_t
 COMPONENTS = {"scheduler", "objects", "worker", "client", "managers"}
 # Assembles the components, therefore sits above them all. `""` is scaler_trio/__init__.py, which re-exports.
 ASSEMBLY = {"", "cli", "cluster"}
+# Stand above the client and use nothing but its public names; only its own methods import them, when they are called.
+ABOVE_CLIENT = {"integrations"}
+PUBLIC_OF_CLIENT = {"client.Client", "client.ScalerFuture", "errors", "serialization.SerializationError"}
 # (component, what it may import of another one): each a deliberate decision.
 EXCEPTIONS = {
     ("client", "scaler_trio.objects.access"),  # puts and maps large objects itself
@@ -74,6 +77,11 @@ def wrong_direction(module: str, imported: str) -> str | None:
         return "scaler_trio/__init__.py imports everything: name the module itself"
     if target in ASSEMBLY:
         return "nothing imports what assembles the components"
+    if layer in ABOVE_CLIENT and target != layer:
+        allowed = any(under(imported, f"scaler_trio.{what}") for what in PUBLIC_OF_CLIENT)
+        return None if allowed else "integrations use only the public names of the client"
+    if target in ABOVE_CLIENT and layer != target:
+        return None if module == "scaler_trio.client.client" else "only methods of Client start an integration"
     if target in COMPONENTS and layer not in COMPONENTS:
         return f"{layer} is below the components"
     if layer == "actors" and target != "actors":
@@ -141,6 +149,13 @@ def test_pure_code_never_reaches_io(module: str) -> None:
         ("scaler_trio.worker.agent", "from scaler_trio import Client", False),
         ("scaler_trio.objects.server", "import scaler_trio.cli.scheduler", False),
         ("scaler_trio.cli.scheduler", "from scaler_trio.scheduler.tree import run", True),
+        ("scaler_trio.integrations.executor", "from scaler_trio.client import Client", True),
+        ("scaler_trio.integrations.executor", "from scaler_trio.errors import ScalerError", True),
+        ("scaler_trio.integrations.executor", "from scaler_trio.client.session import Session", False),
+        ("scaler_trio.integrations.executor", "from scaler_trio.net import Address", False),
+        ("scaler_trio.client.client", "from scaler_trio.integrations import dask_scheduler", True),
+        ("scaler_trio.client.session", "from scaler_trio.integrations import executor", False),
+        ("scaler_trio.worker.agent", "from scaler_trio.integrations import executor", False),
         ("scaler_tui.app", "from scaler_trio.config import Settings", True),
         ("scaler_tui.app", "from scaler_trio.client import Client", False),
     ],

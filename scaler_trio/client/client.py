@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client.array_call import ArrayCall
@@ -34,6 +34,9 @@ from scaler_trio.serialization import (
     load_object,
     write_object,
 )
+
+if TYPE_CHECKING:
+    from scaler_trio.integrations.executor import ScalerExecutor
 
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
@@ -286,6 +289,30 @@ class Client:
         other._options = change_options(self._options, options)
         other.__dict__["_original"] = self
         return other
+
+    # ------------------------------------------------------------------------------------------------ for others' code
+
+    def executor(self) -> "ScalerExecutor":
+        """This client, with its options, as a ``concurrent.futures.Executor``; shutting that down does not close it."""
+        from scaler_trio.integrations.executor import ScalerExecutor
+
+        return ScalerExecutor(self)
+
+    def dask_get(self, dsk: Any, keys: Any, **settings: Any) -> Any:
+        """Run a Dask graph: ``dask.compute(..., scheduler=client.dask_get)``.
+
+        Args:
+            dsk: the graph.
+            keys: the keys whose values are wanted: one, or lists of them.
+            settings: what Dask passes to its schedulers; of no meaning here, and ignored.
+
+        Raises:
+            GraphError: a key that is needed is not in the graph, or the graph has a cycle.
+            Exception: what a task raised.
+        """
+        from scaler_trio.integrations import dask_scheduler
+
+        return dask_scheduler.get(self, dsk, keys)
 
     # ------------------------------------------------------------------------------------------------------ the end
 

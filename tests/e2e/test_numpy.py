@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from scaler_trio import Client, ObjectLost
 from tests.kit.processes import OBJECTS, below

@@ -1,0 +1,1 @@
+"""A client in the clothes that other libraries expect; built on nothing but the public interface of ``Client``."""
