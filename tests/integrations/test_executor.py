@@ -223,7 +223,7 @@ def test_hang_gh94440(client: Client) -> None:
 def test_its_futures_are_the_clients_and_carry_its_options(client: Client) -> None:
     from scaler_trio import TaskTimeout
 
-    with client.with_options(timeout_s=0.2).executor() as executor:
+    with client.options(timeout=0.2).executor() as executor:
         future = executor.submit(time.sleep, 30)
         assert isinstance(future, ScalerFuture)
         assert type(future.exception(10)) is TaskTimeout
@@ -297,7 +297,7 @@ def test_after_the_client_was_closed_it_is_broken_and_says_why(cluster: Schedule
 
 
 def test_a_task_that_kills_its_process_breaks_nothing_but_its_own_future(client: Client) -> None:
-    with client.with_options(crash_limit=1).executor() as executor:
+    with client.options(crash_limit=1).executor() as executor:
         deadly = executor.submit(die)
         others = [executor.submit(abs, -number) for number in range(20)]
         assert type(deadly.exception(20)) is ProcessorDiedError

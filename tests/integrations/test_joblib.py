@@ -236,7 +236,7 @@ def test_a_client_that_was_closed_is_an_error(cluster: SchedulerClusterCombo, tm
 
 
 def test_a_call_that_kills_its_process_is_an_error(client: Client) -> None:
-    with parallel_config("scaler_trio", client=client.with_options(crash_limit=1), n_workers=2):
+    with parallel_config("scaler_trio", client=client.options(crash_limit=1), n_workers=2):
         with pytest.raises(ProcessorDiedError):
             Parallel()(delayed(die)() for _ in range(2))
         assert Parallel()(delayed(square)(number) for number in range(5)) == [0, 1, 4, 9, 16]
