@@ -5,7 +5,9 @@ import importlib
 TYPE_CHECKING = False  # `typing` alone takes longer to import than all of this
 if TYPE_CHECKING:
     from scaler_trio.client import Client as Client
+    from scaler_trio.client import ResultIterator as ResultIterator
     from scaler_trio.client import ScalerFuture as ScalerFuture
+    from scaler_trio.client import node as node
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
     from scaler_trio.errors import ClientClosed as ClientClosed
@@ -36,7 +38,9 @@ _SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteEr
 
 _HOMES = {
     "Client": "scaler_trio.client",
+    "ResultIterator": "scaler_trio.client",
     "ScalerFuture": "scaler_trio.client",
+    "node": "scaler_trio.client",
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
     **dict.fromkeys(_SERIALIZATION, "scaler_trio.serialization"),

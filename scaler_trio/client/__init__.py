@@ -2,5 +2,7 @@
 
 from scaler_trio.client.client import Client
 from scaler_trio.client.future import ScalerFuture
+from scaler_trio.client.graph import node
+from scaler_trio.client.lazy_map import ResultIterator
 
-__all__ = ["Client", "ScalerFuture"]
+__all__ = ["Client", "ResultIterator", "ScalerFuture", "node"]

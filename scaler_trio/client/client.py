@@ -211,7 +211,8 @@ class Client:
 
         Args:
             graph: from names to nodes. A node is a value, or ``(callable, *arguments)``, where an argument that is a
-                string names another node, lists are searched for names, and anything else is passed as it is.
+                string names another node, lists are searched for names, and anything else is passed as it is; with
+                keyword arguments it is ``node(callable, *arguments, **keywords)``.
             keys: the nodes whose values are wanted; nodes that none of them needs are left out.
             block: False returns futures instead of values.
 

@@ -150,10 +150,9 @@ class ClientCore:
             if self._tasks.pop(number) is not None:
                 rows += [(number, 0, 1)] if was_sent else []
             elif (graph := self._graphs.get(number) or self._graph_of.get(number)) is not None:
-                if number != graph.number:
-                    graph.open_targets.discard(number)  # only this target
-                if number == graph.number or not graph.open_targets:
-                    rows += [(node.number, 0, 1) for node in graph.nodes[: graph.nodes_sent]]
+                sent_up_to = graph.nodes[graph.nodes_sent - 1].number if graph.nodes_sent else -1
+                rows += [(node, 0, 1) for node in sorted(graph.give_up(number)) if node <= sent_up_to]
+                if not graph.open_targets:
                     if graph.is_begun and not graph.sent:
                         ends.append(m.GraphEnd(graph.number, ()))  # nothing more comes of it, and nothing is wanted
                     self._forget(graph)

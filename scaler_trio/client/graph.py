@@ -1,8 +1,8 @@
 """Graphs of tasks: from what a user writes to nodes in an order in which each follows what it needs. Pure.
 
-A node is ``(callable, *arguments)`` or a value. An argument that is a string names a node; a list of arguments is a
-list; anything else is itself. A string that names no node is an error, as it is a misspelt name more often than a
-text; a text is passed as a node of its own.
+A node is ``(callable, *arguments)``, or ``node(callable, *arguments, **keywords)``, or a value. An argument that is a
+string names a node; a list of arguments is a list; anything else is itself. A string that names no node is an error, as
+it is a misspelt name more often than a text; a text is passed as a node of its own.
 """
 
 import difflib
@@ -14,8 +14,31 @@ from attrs import frozen
 from scaler_trio.errors import GraphError
 from scaler_trio.serialization import Input
 
+_NO_KEYWORDS: Final[dict[str, Any]] = {}
 _REPLACED: Final = frozenset({str, list})
 _INPUTS: Final = tuple([Input(index) for index in range(32)])  # made once: most nodes have few inputs
+
+
+@frozen
+class Node:
+    """A node of a graph whose call has keyword arguments; see ``node``."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+
+def node(function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Node:
+    """A node of a graph for ``Client.get``, where ``(function, *arguments)`` will not do: with keyword arguments.
+
+    As in a tuple, an argument that is a string names another node, and lists are searched for names.
+
+    Raises:
+        TypeError: the function cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(f"a node calls its first argument, which is {function!r:.100}")
+    return Node(function, arguments, keywords)
 
 
 class Call(NamedTuple):
@@ -24,6 +47,7 @@ class Call(NamedTuple):
     name: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
     inputs: tuple[str, ...]  # names of the nodes that the placeholders stand for
 
 
@@ -57,7 +81,7 @@ def plan(graph: Mapping[str, Any], keys: Iterable[str]) -> Plan:
 
 def is_call(node: Any) -> bool:
     """Whether a node is a task, not a value."""
-    return type(node) is tuple and bool(node) and callable(node[0])
+    return (type(node) is tuple and bool(node) and callable(node[0])) or type(node) is Node
 
 
 def _visit(graph: Mapping[str, Any], key: str, calls: dict[str, Call]) -> None:
@@ -90,23 +114,27 @@ def _read(graph: Mapping[str, Any], name: str) -> Call:
     """A node with placeholders in the places of names."""
     node = graph[name]
     inputs: dict[str, int] = {}
+    if type(node) is Node:
+        keywords = {key: _replace(graph, name, value, inputs, f"[{key}=]") for key, value in node.keywords.items()}
+        node = (node.function, *node.arguments)
+    else:
+        keywords = _NO_KEYWORDS
     arguments = [
-        _replace(graph, name, node[place], inputs, (place,)) if type(node[place]) in _REPLACED else node[place]
+        _replace(graph, name, node[place], inputs, f"[{place}]") if type(node[place]) in _REPLACED else node[place]
         for place in range(1, len(node))
     ]
-    return Call(name, node[0], tuple(arguments), tuple(inputs))
+    return Call(name, node[0], tuple(arguments), keywords, tuple(inputs))
 
 
-def _replace(graph: Mapping[str, Any], name: str, argument: Any, inputs: dict[str, int], place: tuple[int, ...]) -> Any:
+def _replace(graph: Mapping[str, Any], name: str, argument: Any, inputs: dict[str, int], place: str) -> Any:
     """What an argument stands for; ``inputs`` collects the nodes that are tasks, and ``place`` is for the error."""
     if type(argument) is list:
-        return [_replace(graph, name, item, inputs, (*place, i)) for i, item in enumerate(argument)]
+        return [_replace(graph, name, item, inputs, f"{place}[{i}]") for i, item in enumerate(argument)]
     if type(argument) is not str:
         return argument
     if argument not in graph:
-        where = "".join([f"[{i}]" for i in place])
         raise GraphError(
-            f"node {name!r}: its argument {name}{where} names {argument!r}, which is not a node of the graph"
+            f"node {name!r}: its argument {name}{place} names {argument!r}, which is not a node of the graph"
             f"{_did_you_mean(argument, graph)}; to pass a text, make it a node: {{'text': {argument!r}}}"
         )
     node = graph[argument]

@@ -103,7 +103,7 @@ class GraphCall:
         if len(inputs) > limits.DEPENDENCIES:
             raise GraphError(f"node {call.name!r} has {len(inputs)} inputs, the limit is {limits.DEPENDENCIES}")
         try:
-            payload, objects = self._dump(call.arguments, sink)
+            payload, objects = self._dump(call.arguments, call.keywords, sink)
         except CannotPickle as error:
             raise CannotPickle(f"node {call.name!r}: {error}") from error
         numbers = self._numbers
@@ -111,8 +111,12 @@ class GraphCall:
             numbers[call.name], function, payload, objects, options, tuple([numbers[name] for name in inputs])
         )
 
-    def _dump(self, arguments: tuple[Any, ...], sink: Sink) -> tuple[bytes, tuple[bytes, ...]]:
+    def _dump(
+        self, arguments: tuple[Any, ...], keywords: dict[str, Any], sink: Sink
+    ) -> tuple[bytes, tuple[bytes, ...]]:
         """What ``dump_call`` makes; far cheaper for nodes that take nothing but results and plain values."""
+        if keywords:
+            return dump_call(arguments, keywords, sink)
         kinds = set(map(type, arguments))
         if kinds == _ONLY_INPUTS:
             shape = tuple([argument.index for argument in arguments])

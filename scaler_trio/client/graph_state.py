@@ -1,5 +1,6 @@
 """What a client keeps of one graph: all of its nodes, until the last target has ended."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ class GraphState:
     sent: bool = False  # all of it, on this connection, or the scheduler has it from an earlier one
     nodes_sent: int = 0
     _numbers: Mapping[Function, int] | None = None  # while it is being sent
+    _uses: Counter[int] | None = None  # for each node, by targets and other nodes; once a target was given up
+    _inputs: dict[int, tuple[int, ...]] = field(factory=dict)
 
     def is_known(self, known: RangeSet) -> bool:
         """Whether the scheduler, which knows these tasks, has all of it.
@@ -45,6 +48,28 @@ class GraphState:
         if last in self.open_targets and last not in known:
             return False
         return all(target in known for target in self.open_targets)
+
+    def give_up(self, number: int) -> list[int]:
+        """A target, or with the graph's own number all of it, is not wanted any more; nodes that nothing else needs."""
+        if number == self.number:
+            self.open_targets.clear()
+            return [node.number for node in self.nodes]
+        if number not in self.open_targets:
+            return []
+        if self._uses is None:
+            self._uses = Counter(self.open_targets)
+            self._uses.update([source for node in self.nodes for source in node.inputs])
+            self._inputs = {node.number: node.inputs for node in self.nodes}
+        self.open_targets.remove(number)
+        unneeded = []
+        pending = [number]
+        while pending:
+            used = pending.pop()
+            self._uses[used] -= 1
+            if not self._uses[used]:
+                unneeded.append(used)
+                pending += self._inputs[used]
+        return unneeded
 
     def end(self) -> GraphEnd:
         """What makes it start."""

@@ -303,6 +303,20 @@ def test_a_graph_that_is_cancelled_half_sent_is_ended_without_targets() -> None:
     assert core.is_idle
 
 
+def test_giving_up_a_target_cancels_what_nothing_else_needs() -> None:
+    core = online()
+    inputs = {1: (), 2: (1,), 3: (1,), 4: (2, 3), 5: (3,), 6: (5,)}
+    nodes = [ev.NodeRow(n, FUNCTION, b"", (), DEFAULT_OPTIONS, needs) for n, needs in inputs.items()]
+    submit_graph(core, 9, nodes, (4, 5, 6))
+    assert sent(core.handle(ev.TasksCancelled([4]), 0.0)) == [m.CancelTasks(((2, 0, 1), (4, 0, 1)))]
+    assert sent(core.handle(ev.TasksCancelled([4]), 0.0)) == [], "that is done"
+    assert sent(core.handle(ev.TasksCancelled([5]), 0.0)) == [], "6 needs it"
+    core.check_invariants()
+    rows = tuple([(n, 0, 1) for n in (1, 3, 5, 6)])
+    assert sent(core.handle(ev.TasksCancelled([6]), 0.0)) == [m.CancelTasks(rows)]
+    assert core.is_idle
+
+
 def test_a_graph_that_was_half_sent_begins_anew_on_the_next_connection() -> None:
     core = online()
     large_graph(core)

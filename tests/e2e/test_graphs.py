@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scaler_trio import CannotPickle, Client, GraphError
+from scaler_trio import CannotPickle, Client, GraphError, node
 
 
 def stamp(*inputs: Any) -> float:
@@ -134,3 +135,56 @@ def test_a_node_that_cannot_be_pickled_ends_a_graph_of_which_much_was_sent(clien
         client.get(graph, [str(n) for n in range(3_000)] + ["last"])
     assert client.get(graph, ["2999"]) == {"2999": -2999}
     assert client._session._core.is_idle
+
+
+def scale(value: float, *, by: float = 1.0, and_add: list[float] | None = None) -> float:
+    return value * by + sum(and_add or [])
+
+
+def test_keyword_arguments_name_nodes_and_hold_values(client: Client) -> None:
+    graph = {
+        "a": 2,
+        "b": (operator.neg, "a"),
+        "c": node(scale, "a", by="b"),
+        "d": node(scale, "c", by=0.5, and_add=["a", "b", 10]),
+        "e": node(operator.neg, "d"),
+    }
+    assert client.get(graph, ["e", "c"]) == {"e": -8.0, "c": -4}
+    with pytest.raises(GraphError, match=r"'c': its argument c\[by=\] names 'x', which is not a node"):
+        client.get({"a": 2, "c": node(scale, "a", by="x")}, ["c"])
+    with pytest.raises(TypeError, match="a node calls its first argument, which is 5"):
+        node(5)  # type: ignore[arg-type]
+
+
+def test_a_stored_object_is_a_node_or_an_argument(client: Client) -> None:
+    reference = client.send_object(list(range(50_000)))
+    graph = {"data": reference, "n": (len, "data"), "m": (count, reference), "both": (pair, ["data", "n"], "m")}
+    values = client.get(graph, ["n", "m", "both"])
+    assert values["n"] == values["m"] == 50_000
+    assert values["both"] == ([list(range(50_000)), 50_000], 50_000)
+
+
+def nap(seconds: float, *inputs: Any) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def leave(path: str, *inputs: Any) -> None:
+    Path(path).touch()
+
+
+def test_cancelling_a_future_cancels_what_only_it_needs(client: Client, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    graph: dict[str, Any] = {
+        "shared": (nap, 0.3),
+        "path": str(started),
+        **{f"mine {n}": (leave, "path", "shared") for n in range(4)},
+        "unwanted": (count, [f"mine {n}" for n in range(4)]),
+        "wanted": (nap, 0.0, "shared"),
+    }
+    futures = client.get(graph, ["unwanted", "wanted"], block=False)
+    assert futures["unwanted"].cancel()
+    assert futures["wanted"].result(10) == 0.0
+    assert futures["unwanted"].cancelled()
+    assert client.submit(nap, 0.0).result(10) == 0.0, "what would have run would have run by now"
+    assert not started.exists()
