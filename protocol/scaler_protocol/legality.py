@@ -15,8 +15,10 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     (Role.CLIENT, Role.SCHEDULER): frozenset(
         {m.ClientHeld, m.DefineFunction, m.DropFunctions, m.SubmitTasks, m.OpenArray, m.ArrayBlock, m.EndArray}
     )
-    | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog},
-    (Role.SCHEDULER, Role.CLIENT): frozenset({m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices}),
+    | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog, m.Explain},
+    (Role.SCHEDULER, Role.CLIENT): frozenset(
+        {m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices, m.Explanation}
+    ),
     (Role.WORKER, Role.SCHEDULER): frozenset(
         {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus}
     ),

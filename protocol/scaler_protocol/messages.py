@@ -320,6 +320,15 @@ class Backlog:
     bytes: int = bounded(minimum=0, maximum=U64_MAX)
 
 
+@message(30)
+@frozen
+class Explain:
+    """Why is this task, node or array not done yet? ``Explanation`` answers."""
+
+    request: int = bounded(minimum=0, maximum=U64_MAX)  # the client's own, for the answer
+    task: int = bounded(minimum=0, maximum=U64_MAX)
+
+
 # ---------------------------------------------------------------------------------------------- scheduler to client
 
 
@@ -377,6 +386,15 @@ class Notices:
     """What happened to tasks on the way: (task, row, notice kind, text)."""
 
     rows: tuple[Row, ...] = rows(int, int, choice(NoticeKind), str)
+
+
+@message(45)
+@frozen
+class Explanation:
+    """The answer to ``Explain``: a sentence about now, then a line for each thing that happened, for people."""
+
+    request: int = bounded(minimum=0, maximum=U64_MAX)
+    text: str = bounded(maximum=limits.TEXT_BYTES)
 
 
 # ---------------------------------------------------------------------------------------------- worker to scheduler

@@ -168,7 +168,8 @@ class ArrayCall:
             left_s = None if self._deadline is None else self._deadline - time.monotonic()
             if left_s is not None and left_s <= 0:
                 done = f"{self._finished} of {len(self._results)}"
-                raise TimeoutError(f"map of {self._name}: {done} items were done after {self._timeout_s:g} s")
+                why = self._session.explain_shortly(self._number)
+                raise TimeoutError(f"map of {self._name}: {done} items were done after {self._timeout_s:g} s{why}")
             if progress is not None:
                 left_s = progress.interval_s if left_s is None else min(left_s, progress.interval_s)
                 progress.show(self._finished, len(self._results))

@@ -47,6 +47,7 @@ class ClientCore:
         self._graph_of: dict[int, GraphState] = {}  # by node
         self._arrays: dict[int, ArrayState] = {}
         self._holds = ObjectHolds()
+        self._asked: list[ev.Asked] = []  # of this step
         self._control: list[Message] = []  # cancels that wait for ClientKnown
         self._messages: list[Message] = []  # of this step
         self._effects: list[do.Effect] = []  # of this step
@@ -79,6 +80,8 @@ class ClientCore:
                 self._sender.pump(outbox_bytes, now, self._messages, self._effects)
             if self._holds.releases:
                 self._release()
+        if self._asked:
+            self._ask()
         effects, self._effects = self._effects, []
         if self._messages:
             effects.append(do.Send(self._messages))
@@ -251,6 +254,8 @@ class ClientCore:
         """After the end: who submits gets nothing."""
         if isinstance(event, ev.Submitted):
             return [do.Dropped([row[OWNER] for row in event.rows])]
+        if isinstance(event, ev.Asked):
+            return [do.Explained(event.request, "the client is closed")]
         if isinstance(event, ev.GraphOpened | ev.ArrayOpened):
             return [do.Dropped([event.owner])]
         return []
@@ -276,6 +281,8 @@ class ClientCore:
             self._sender.credit_bytes = max(self._sender.credit_bytes, message.total_bytes)
         elif kind is m.ClientKnown:
             self._on_known(message, now)
+        elif kind is m.Explanation:
+            self._effects.append(do.Explained(message.request, message.text))
         elif kind is m.Notices:
             self._effects.append(do.Noticed(message.rows))
 
@@ -362,6 +369,24 @@ class ClientCore:
         if all(array.next_bytes is None for array in self._arrays.values()):
             self._messages += self._holds.take_releases()
 
+    # --------------------------------------------------------------------------------------------------- explaining
+
+    def _on_asked(self, event: ev.Asked, now: float) -> None:
+        self._asked.append(event)
+
+    def _ask(self) -> None:
+        """The scheduler knows more, unless it has not heard of the task."""
+        for request, number in [(asked.request, asked.number) for asked in self._asked]:
+            if not self._online:
+                text = "the connection to the scheduler is lost, and tried again"
+            elif number in self._tasks.unsent:
+                text = "it waits in the client, as the scheduler takes no more of this client's tasks at the moment"
+            else:
+                self._messages.append(m.Explain(request, number))
+                continue
+            self._effects.append(do.Explained(request, "\n".join([text, *self.story(number)])))
+        self._asked.clear()
+
     # ------------------------------------------------------------------------------------------------------- inside
 
     def _note(self, now: float, what: str, number: int = -1) -> None:
@@ -394,6 +419,7 @@ _HANDLERS: Final[dict[type, Any]] = {
     ev.TasksCancelled: ClientCore._on_cancelled,
     ev.ObjectsHeld: ClientCore._on_held,
     ev.ObjectsReleased: ClientCore._on_released,
+    ev.Asked: ClientCore._on_asked,
     ev.Cleared: ClientCore._on_cleared,
     ev.Abandoned: ClientCore._on_abandoned,
 }

@@ -79,6 +79,14 @@ class Noticed:
 
 
 @frozen
+class Explained:
+    """The answer to ``Asked``."""
+
+    request: int
+    text: str
+
+
+@frozen
 class Violated:
     """The scheduler broke the protocol: no use in going on."""
 
@@ -86,5 +94,15 @@ class Violated:
 
 
 Effect: TypeAlias = (
-    Send | TasksDone | NodesDone | SliceDone | ArrayProgress | ArrayDone | Dropped | Known | Noticed | Violated
+    Send
+    | TasksDone
+    | NodesDone
+    | SliceDone
+    | ArrayProgress
+    | ArrayDone
+    | Dropped
+    | Known
+    | Noticed
+    | Explained
+    | Violated
 )

@@ -139,6 +139,14 @@ class ObjectsReleased:
 
 
 @frozen
+class Asked:
+    """Somebody wants to know why a task is not done yet; ``request`` is for the answer."""
+
+    request: int
+    number: int
+
+
+@frozen
 class Tick:
     """The deadline has come, or there may be room in the outbox again."""
 
@@ -166,6 +174,7 @@ Event: TypeAlias = (
     | TasksCancelled
     | ObjectsHeld
     | ObjectsReleased
+    | Asked
     | Tick
     | Cleared
     | Abandoned

@@ -22,6 +22,9 @@ from scaler_trio.client.outcomes import VALUE, load_failure, load_value
 if TYPE_CHECKING:
     from scaler_trio.client.session import Session
 
+EXPLAINED_FROM_S: Final = 1.0
+"""A ``TimeoutError`` after at least so long says why: who polls with shorter ones does not want to know."""
+
 _BIRTH: Final = threading.Lock()
 _CANCELLED: Final = int(Outcome.CANCELLED)
 _NOTHING: Final[Any] = object()
@@ -123,6 +126,15 @@ class ScalerFuture(Future[Any]):
                 return
         _call_back(fn, self)
 
+    def explain(self, timeout: float = 5.0) -> str:
+        """Why it is not done yet: a sentence, then a line for each thing that has happened to the task.
+
+        Asks the scheduler, and waits at most ``timeout`` seconds for its answer. For people: the words may change.
+        """
+        if self.done():
+            return f"task {self.task_id} is done: {self!r}"
+        return f"task {self.task_id}, {self._session.explain(self.task_id, timeout)}"
+
     @property
     def duration_s(self) -> float:
         """Seconds that the task ran; 0 until it is done."""
@@ -196,7 +208,8 @@ class ScalerFuture(Future[Any]):
             self._parked = (*self._parked, lock)
         self._session.flush()
         if not lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))):
-            raise TimeoutError(f"task {self.task_id} has no result after {timeout:g} s")
+            why = self._session.explain_shortly(self.task_id) if timeout and timeout >= EXPLAINED_FROM_S else ""
+            raise TimeoutError(f"task {self.task_id} has no result after {timeout:g} s{why}")
 
     def _settle(self, row: Row) -> None:
         _, self._outcome, self._payload, objects, self._seconds = row

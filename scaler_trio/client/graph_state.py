@@ -56,6 +56,9 @@ class GraphState:
             return [node.number for node in self.nodes]
         if number not in self.open_targets:
             return []
+        if not self.is_whole or len(self.open_targets) == 1:  # what comes may need any of these, or nothing does
+            self.open_targets.remove(number)
+            return [] if self.open_targets else [node.number for node in self.nodes]
         if self._uses is None:
             self._uses = Counter(self.open_targets)
             self._uses.update([source for node in self.nodes for source in node.inputs])

@@ -9,6 +9,7 @@ import atexit
 import itertools
 import logging
 import os
+import queue
 import secrets
 import threading
 import time
@@ -36,6 +37,9 @@ BATCH_ROWS: Final = 256
 
 CLOSE_S: Final = 2.0
 """How long ``close`` waits for the link thread; it has nothing to do but to end."""
+
+EXPLAIN_S: Final = 0.2
+"""What the explanation in the text of a ``TimeoutError`` may take."""
 
 NOTICES: Final = 10
 """Notices of one message that are logged singly."""
@@ -89,6 +93,7 @@ class Session:
         self._wake_asked = False
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
+        self._questions: dict[int, queue.SimpleQueue[str]] = {}  # to the scheduler, by request
         self._known = threading.Event()
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
@@ -168,6 +173,25 @@ class Session:
     def cancel(self, numbers: Sequence[int]) -> None:
         """Nobody wants these tasks any more."""
         self.handle(ev.TasksCancelled(numbers))
+
+    def explain(self, number: int, timeout_s: float) -> str:
+        """Why this task is not done yet, and what has happened to it: a sentence, then a line for each event."""
+        answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+        request = next(self.numbers)
+        self._questions[request] = answer
+        self.handle(ev.Asked(request, number))
+        try:
+            return answer.get(timeout=timeout_s)
+        except queue.Empty:
+            return f"the scheduler at {self.address} did not say within {timeout_s:g} s"
+        finally:
+            del self._questions[request]
+
+    def explain_shortly(self, number: int) -> str:
+        """The same in one sentence, for the end of an error's text; empty if it cannot be had at once."""
+        if self.error is not None:
+            return ""
+        return f": {self.explain(number, EXPLAIN_S).partition(chr(10))[0]}"
 
     def cancel_soon(self, number: int) -> None:
         """The same, for a finalizer: takes no lock."""
@@ -263,6 +287,8 @@ class Session:
         if self.error is None:
             log.debug("%s", reason)
             self.handle(ev.Disconnected(reason))
+            for answer in list(self._questions.values()):
+                answer.put("the connection to the scheduler is lost, and tried again")
 
     def stopping(self) -> None:
         if self.error is None:
@@ -338,6 +364,11 @@ class Session:
         self.objects.set_address(effect.object_address)
         self._known.set()
 
+    def _explained(self, effect: do.Explained) -> None:
+        answer = self._questions.get(effect.request)
+        if answer is not None:
+            answer.put(effect.text)
+
     def _noticed(self, effect: do.Noticed) -> None:
         for task, row, _, text in effect.rows[:NOTICES]:
             log.warning("task %d, item %d: %s", task, row, text)
@@ -358,6 +389,7 @@ _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.Dropped: Session._dropped,
     do.Known: Session._set_known,
     do.Noticed: Session._noticed,
+    do.Explained: Session._explained,
     do.Violated: Session._violated,
 }
 

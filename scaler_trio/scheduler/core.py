@@ -28,6 +28,7 @@ from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.effects import Effects
 from scaler_trio.scheduler.errors import InternalError, PeerFault
+from scaler_trio.scheduler.explaining import Explaining
 from scaler_trio.scheduler.feeding import Feeding
 from scaler_trio.scheduler.graphs import Graphs
 from scaler_trio.scheduler.invariants import broken
@@ -108,7 +109,10 @@ class SchedulerCore:
         self.unrunnable = Unrunnable(state, self.completion)
         graphs = Graphs(state, self.completion, self.delivery, self.recovery)
         arrays = Arrays(state, self.completion, self.delivery, self.recovery)
-        self.submissions = Submissions(state, self.completion, self.delivery, self.recovery, arrays, graphs)
+        self.explaining = Explaining(state)
+        self.submissions = Submissions(
+            state, self.completion, self.delivery, self.recovery, arrays, graphs, self.explaining
+        )
         task_results = TaskResults(state, self.completion, self.requeue, self.recovery)
         slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.recovery)
         self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery)

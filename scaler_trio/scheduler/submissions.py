@@ -17,6 +17,7 @@ from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.demands import demand_of, function_of
 from scaler_trio.scheduler.errors import PeerFault
+from scaler_trio.scheduler.explaining import Explaining
 from scaler_trio.scheduler.graphs import Graphs
 from scaler_trio.scheduler.records import Client, Demand, Function, Task
 from scaler_trio.scheduler.recovery import Recovery
@@ -35,6 +36,7 @@ class Submissions:
     recovery: Recovery
     arrays: Arrays
     graphs: Graphs
+    explaining: Explaining
     handlers: dict[type, Callable[[Client, Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -52,6 +54,7 @@ class Submissions:
             m.HoldObjects: self._hold,
             m.ReleaseObjects: self._release,
             m.Backlog: lambda client, message: None,
+            m.Explain: self.explaining.answer,
         }
 
     def handle(self, client: Client, message: Message) -> None:

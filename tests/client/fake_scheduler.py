@@ -249,6 +249,9 @@ class FakeScheduler:
                 peer.known.add(task)
                 peer.waiting[task] = (peer.functions[function], payload, message.options[option])
 
+    def _on_Explain(self, peer: Peer, message: m.Explain) -> None:
+        self._send(peer, [m.Explanation(message.request, f"this is about {message.task}\nsecond line")])
+
     def _on_OpenArray(self, peer: Peer, message: m.OpenArray) -> None:
         if message.task not in peer.arrays:
             array = peer.arrays[message.task] = Array(peer.functions[message.function], message.count)

@@ -312,7 +312,7 @@ def test_giving_up_a_target_cancels_what_nothing_else_needs() -> None:
     assert sent(core.handle(ev.TasksCancelled([4]), 0.0)) == [], "that is done"
     assert sent(core.handle(ev.TasksCancelled([5]), 0.0)) == [], "6 needs it"
     core.check_invariants()
-    rows = tuple([(n, 0, 1) for n in (1, 3, 5, 6)])
+    rows = tuple([(n, 0, 1) for n in inputs])
     assert sent(core.handle(ev.TasksCancelled([6]), 0.0)) == [m.CancelTasks(rows)]
     assert core.is_idle
 

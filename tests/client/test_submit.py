@@ -17,7 +17,8 @@ from scaler_trio.serialization import CannotPickle, CannotUnpickle, RemoteError,
 
 if TYPE_CHECKING:
     from scaler_trio.client import Client, ScalerFuture
-    from tests.client.fake_scheduler import FakeScheduler
+from tests.client.fake_scheduler import FakeScheduler
+from tests.kit.waiting import wait_until
 
 
 def keywords(a: int, /, b: int = 2, *args: int, c: int, **rest: int) -> tuple[Any, ...]:
@@ -305,3 +306,25 @@ def test_submit_verbose_takes_arguments_as_values(client: Client, scheduler: Fak
     assert client.submit_verbose(sorted, ([1, 2],), {"reverse": True}).result() == [2, 1]
     assert client.submit_verbose(abs, (-1,), None, {"gpu": 1}).result() == 1
     assert scheduler.of(m.SubmitTasks)[-1].options[0].capabilities == (("gpu", 1),)
+
+
+def test_a_future_explains_why_it_is_not_done(client: Client, scheduler: FakeScheduler) -> None:
+    scheduler.paused = True
+    future = client.submit(abs, -1)
+    assert future.explain() == f"task {future.task_id}, this is about {future.task_id}\nsecond line"
+    with pytest.raises(TimeoutError, match=f"no result after 1 s: this is about {future.task_id}$"):
+        future.result(1.0)
+    with pytest.raises(TimeoutError, match=r"0 of 3 items were done after 0\.1 s: this is about"):
+        client.map(abs, [1, 2, 3], timeout=0.1)
+    scheduler.resume()
+    assert future.result() == 1
+    assert "is done" in future.explain()
+
+
+def test_a_client_without_connection_explains_by_itself(client: Client, scheduler: FakeScheduler) -> None:
+    scheduler.paused = True
+    future = client.submit(abs, -1)
+    scheduler.stop()
+    wait_until(lambda: "the connection to the scheduler is lost" in future.explain(), "the loss to be noticed")
+    client.close()
+    assert "is done" in future.explain()
