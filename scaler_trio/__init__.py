@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from scaler_trio.client import node as node
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
+    from scaler_trio.errors import CannotPickle as CannotPickle
+    from scaler_trio.errors import CannotUnpickle as CannotUnpickle
     from scaler_trio.errors import ClientClosed as ClientClosed
     from scaler_trio.errors import ConnectionFailed as ConnectionFailed
     from scaler_trio.errors import ConnectionLost as ConnectionLost
@@ -19,22 +21,19 @@ if TYPE_CHECKING:
     from scaler_trio.errors import ObjectLost as ObjectLost
     from scaler_trio.errors import ObjectStorageFailed as ObjectStorageFailed
     from scaler_trio.errors import ProcessorDiedError as ProcessorDiedError
+    from scaler_trio.errors import RemoteError as RemoteError
     from scaler_trio.errors import ScalerError as ScalerError
+    from scaler_trio.errors import SerializationError as SerializationError
     from scaler_trio.errors import TaskCancelled as TaskCancelled
     from scaler_trio.errors import TaskError as TaskError
     from scaler_trio.errors import TaskTimeout as TaskTimeout
-    from scaler_trio.serialization import CannotPickle as CannotPickle
-    from scaler_trio.serialization import CannotUnpickle as CannotUnpickle
     from scaler_trio.serialization import ObjectReference as ObjectReference
-    from scaler_trio.serialization import RemoteError as RemoteError
-    from scaler_trio.serialization import SerializationError as SerializationError
 
 _ERRORS = (
-    *("AuthenticationFailed", "ClientClosed", "ConnectionFailed", "ConnectionLost", "DependencyFailed", "GraphError"),
-    *("NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError", "ScalerError", "TaskCancelled"),
-    *("TaskError", "TaskTimeout"),
+    *("AuthenticationFailed", "CannotPickle", "CannotUnpickle", "ClientClosed", "ConnectionFailed", "ConnectionLost"),
+    *("DependencyFailed", "GraphError", "NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError"),
+    *("RemoteError", "ScalerError", "SerializationError", "TaskCancelled", "TaskError", "TaskTimeout"),
 )
-_SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteError", "SerializationError")
 
 _HOMES = {
     "Client": "scaler_trio.client",
@@ -43,7 +42,7 @@ _HOMES = {
     "node": "scaler_trio.client",
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
-    **dict.fromkeys(_SERIALIZATION, "scaler_trio.serialization"),
+    "ObjectReference": "scaler_trio.serialization",
 }
 """Where each public name lives. They are imported when they are asked for: `import scaler_trio` alone costs nothing."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.outcomes import VALUE, load_failure, load_value
+from scaler_trio.errors import RemoteTraceback
 
 if TYPE_CHECKING:
     from scaler_trio.client.session import Session
@@ -125,6 +126,15 @@ class ScalerFuture(Future[Any]):
                 self._done_callbacks = [*self._done_callbacks, fn]
                 return
         _call_back(fn, self)
+
+    @property
+    def traceback(self) -> str | None:
+        """The remote traceback of what the task raised, as text; None as long as it is not done, and of a value."""
+        if self._state == PENDING or (self._outcome == VALUE and self._loaded is _NOTHING):
+            return None
+        loaded = self._load(None) if self._loaded is _NOTHING else self._loaded
+        cause = loaded[1].__cause__ if loaded[1] is not None else None
+        return cause.text if isinstance(cause, RemoteTraceback) else None
 
     def explain(self, timeout: float = 5.0) -> str:
         """Why it is not done yet: a sentence, then a line for each thing that has happened to the task.

@@ -25,7 +25,7 @@ def load_value(payload: Buffer, source: Source) -> tuple[Any, BaseException | No
     """A value, or why it cannot be had here; never raises for what the payload holds."""
     try:
         return load_result(payload, source), None
-    except (errors.ScalerError, CannotUnpickle) as error:
+    except errors.ScalerError as error:
         return None, error
     except Exception as error:
         what = f"the result cannot be unpickled here: {type(error).__name__}: {error}"

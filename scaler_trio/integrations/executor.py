@@ -7,8 +7,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from scaler_trio.client import Client
-from scaler_trio.errors import ObjectStorageFailed, ScalerError
-from scaler_trio.serialization import SerializationError
+from scaler_trio.errors import ObjectStorageFailed, ScalerError, SerializationError
 
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
 

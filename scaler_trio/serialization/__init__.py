@@ -1,6 +1,6 @@
 """Values to bytes and back: functions, rows, results, errors. Only clients and processors import this package."""
 
-from scaler_trio.serialization.errors import (
+from scaler_trio.errors import (
     CannotPickle,
     CannotUnpickle,
     RemoteError,

@@ -14,7 +14,7 @@ import cloudpickle
 
 from scaler_protocol import Buffer
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
-from scaler_trio.serialization.errors import CannotPickle, CannotUnpickle, SerializationError
+from scaler_trio.errors import CannotPickle, CannotUnpickle, SerializationError
 from scaler_trio.serialization.objects import object_parts
 from scaler_trio.serialization.references import Load, Sink, Source, Stored, context
 

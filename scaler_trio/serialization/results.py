@@ -6,7 +6,7 @@ from typing import Any
 
 from scaler_protocol import Buffer
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
-from scaler_trio.serialization.errors import CannotUnpickle, RemoteError, RemoteTraceback
+from scaler_trio.errors import CannotUnpickle, RemoteError, RemoteTraceback
 from scaler_trio.serialization.pickling import (
     PLAIN,
     PROTOCOL,

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from scaler_protocol import Buffer
 from scaler_protocol.limits import BLOCK_BYTES, BLOCK_ROWS, INLINE_PAYLOAD_BYTES
-from scaler_trio.serialization.errors import CannotPickle
+from scaler_trio.errors import CannotPickle
 from scaler_trio.serialization.functions import Style
 from scaler_trio.serialization.pickling import (
     PLAIN,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from scaler_trio.errors import CannotUnpickle
 from scaler_trio.serialization import load_function
-from scaler_trio.serialization.errors import CannotUnpickle
 
 
 class Functions(dict[int, Callable[[Any], Any]]):

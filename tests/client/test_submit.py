@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import operator
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -328,3 +329,12 @@ def test_a_client_without_connection_explains_by_itself(client: Client, schedule
     wait_until(lambda: "the connection to the scheduler is lost" in future.explain(), "the loss to be noticed")
     client.close()
     assert "is done" in future.explain()
+
+
+def test_the_traceback_of_a_failed_task_is_its_futures(client: Client) -> None:
+    future = client.submit(operator.truediv, 1, 0)
+    with pytest.raises(ZeroDivisionError):
+        future.result()
+    assert "ZeroDivisionError: division by zero" in (future.traceback or "")
+    done = client.submit(abs, -1)
+    assert (done.result(), done.traceback) == (1, None)
