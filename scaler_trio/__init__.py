@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scaler_trio.errors import TaskError as TaskError
     from scaler_trio.errors import TaskTimeout as TaskTimeout
     from scaler_trio.serialization import ObjectReference as ObjectReference
+    from scaler_trio.serialization import Serializer as Serializer
 
 _ERRORS = (
     *("AuthenticationFailed", "CannotPickle", "CannotUnpickle", "ClientClosed", "ConnectionFailed", "ConnectionLost"),
@@ -43,6 +44,7 @@ _HOMES = {
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
     "ObjectReference": "scaler_trio.serialization",
+    "Serializer": "scaler_trio.serialization",
 }
 """Where each public name lives. They are imported when they are asked for: `import scaler_trio` alone costs nothing."""
 

@@ -14,7 +14,7 @@ from scaler_trio.client.array_call import ArrayCall
 from scaler_trio.client.finding import find_address, find_token
 from scaler_trio.client.functions import FunctionCache
 from scaler_trio.client.future import ScalerFuture
-from scaler_trio.client.graph import plan
+from scaler_trio.client.graph import pack_graph, plan
 from scaler_trio.client.graph_call import GraphCall
 from scaler_trio.client.lazy_map import BUFFER_ITEMS, ResultIterator
 from scaler_trio.client.objects import CallObjects, FreshObjects
@@ -27,6 +27,8 @@ from scaler_trio.net import Address
 from scaler_trio.serialization import (
     BlockWriter,
     ObjectReference,
+    Packer,
+    Serializer,
     Sink,
     Style,
     dump_call,
@@ -60,6 +62,7 @@ class Client:
         token_file: str | os.PathLike[str] | None = None,
         timeout: float = 5.0,
         reconnect_timeout: float = 60.0,
+        serializer: Serializer | None = None,
     ) -> None:
         """Connect.
 
@@ -71,6 +74,7 @@ class Client:
             token_file: a file with the token.
             timeout: seconds for this first connection.
             reconnect_timeout: seconds for which a lost connection is tried again, before what is unfinished fails.
+            serializer: for functions, arguments and results, instead of cloudpickle; exceptions are pickled as always.
 
         Raises:
             ValueError: no address, or not an address.
@@ -78,7 +82,8 @@ class Client:
             AuthenticationFailed: missing or wrong token.
         """
         where = Address.parse(find_address(address))
-        self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout}
+        self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout, "serializer": serializer}
+        self._packer = None if serializer is None else Packer(serializer)
         self._options = DEFAULT_OPTIONS
         self._functions = FunctionCache()
         look_for_token = partial(find_token, str(where), token, token_file)
@@ -105,6 +110,8 @@ class Client:
             CannotPickle: the function or an argument; the text names it.
             ScalerError: the client is closed, or the scheduler lost for good.
         """
+        if self._packer is not None:
+            return self.submit_verbose(fn, args, kwargs)
         self._session.check_usable()
         function = self._functions.get(fn, Style.CALL)
         dumped = dump_call(args, kwargs, self._sink)
@@ -129,11 +136,15 @@ class Client:
         options = (
             self._options if capabilities is None else change_options(self._options, {"capabilities": capabilities})
         )
+        args, kwargs, packer = tuple(args), dict(kwargs or {}), self._packer
+        if packer is not None:
+            fn, args, kwargs = packer.function(fn), packer.row(args), packer.keywords(kwargs)
         function = self._functions.get(fn, Style.CALL)
-        dumped = dump_call(
-            tuple(args), dict(kwargs or {}), FreshObjects(self._session.objects) if reserialize else self._sink
-        )
-        return self._submit(function, dumped.payload, dumped.objects, options)
+        dumped = dump_call(args, kwargs, FreshObjects(self._session.objects) if reserialize else self._sink)
+        future = self._submit(function, dumped.payload, dumped.objects, options)
+        if packer is not None:
+            future.unpack_with(packer.unpack)
+        return future
 
     def map(
         self,
@@ -226,9 +237,14 @@ class Client:
             raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
         if not isinstance(graph, Mapping):
             raise TypeError(f"the graph is {graph!r:.100}; it must be a mapping of names to nodes")
+        if self._packer is not None:
+            graph = pack_graph(graph, self._packer)
         with collector_paused():
             planned = plan(graph, keys)
         call = GraphCall(self._session, planned, keys)
+        if self._packer is not None:
+            for future in call.futures.values():
+                future.unpack_with(self._packer.unpack)
         call.send(self._functions, CallObjects(self._session.objects), self._options)
         if not block:
             return dict(call.futures)
@@ -254,6 +270,8 @@ class Client:
             CannotPickle: it cannot be pickled.
         """
         self._session.check_usable()
+        if self._packer is not None:
+            obj = self._packer.value(obj)
         object_id, size_bytes = write_object(obj, _NewObjects(self._session))
         reference = ObjectReference(object_id, size_bytes, name)
         finalizer = weakref.finalize(reference, self._session.release, (object_id,))
@@ -270,7 +288,8 @@ class Client:
         self._session.check_usable()
         if type(reference) is not ObjectReference:
             raise TypeError(f"fetch() takes a reference that send_object() gave, not {reference!r:.100}")
-        return load_object(self._session.objects.read(reference.object_id))
+        value = load_object(self._session.objects.read(reference.object_id))
+        return value if self._packer is None else self._packer.unpack(value)
 
     def options(self, **options: Unpack[Options]) -> "Client":
         """The same client, whose calls carry these options; closing either closes both.
@@ -359,6 +378,7 @@ class Client:
     ) -> list[Any]:
         session = self._session
         session.check_usable()
+        fn, packed = self._pack(fn, rows, style)
         function = self._functions.get(fn, style)
         counts = [_count(iterable) for iterable in iterables]
         count = -1 if None in counts else min([n for n in counts if n is not None and n >= 0], default=-1)
@@ -366,14 +386,23 @@ class Client:
         sink: Sink = CallObjects(session.objects) if held_whole else session.objects
         name = function_name(fn)
         call = ArrayCall(session, name, return_exceptions=return_exceptions, timeout_s=timeout)
-        return call.run(
+        results = call.run(
             function,
-            iter(rows),
+            iter(packed),
             BlockWriter(style, sink),
             count=count,
             options=self._options,
             progress=Progress(name, count) if progress else None,
         )
+        return results if self._packer is None else self._packer.unpack_all(results)
+
+    def _pack(
+        self, fn: Callable[..., Any], rows: Iterable[Any], style: Style
+    ) -> tuple[Callable[..., Any], Iterable[Any]]:
+        """Function and rows of an array as the serializer makes them."""
+        if self._packer is None:
+            return fn, rows
+        return self._packer.function(fn), map(self._packer.value if style is Style.ONE else self._packer.row, rows)
 
     def _iterate(
         self,
@@ -390,16 +419,19 @@ class Client:
         if buffersize < 1:
             raise ValueError(f"buffersize is {buffersize!r}; it must be at least 1")
         rows, style = _rows_of(what, iterables)
+        name = function_name(fn)
+        fn, packed = self._pack(fn, rows, style)
         return ResultIterator(
             session,
-            function_name(fn),
+            name,
             self._functions.get(fn, style),
-            rows,
+            iter(packed),
             BlockWriter(style, session.objects),
             self._options,
             is_ordered=is_ordered,
             buffer_items=buffersize,
             return_exceptions=return_exceptions,
+            unpack=None if self._packer is None else self._packer.unpack,
         )
 
 
@@ -436,7 +468,7 @@ def _rows_of(what: str, iterables: Sequence[Iterable[Any]]) -> tuple[Iterator[An
     return (iterators[0], Style.ONE) if len(iterables) == 1 else (zip(*iterators, strict=False), Style.STAR)
 
 
-def _connect(address: str, arguments: dict[str, float], options: TaskOptions) -> Client:
-    client = Client(address, **arguments)  # type: ignore[arg-type]
+def _connect(address: str, arguments: dict[str, Any], options: TaskOptions) -> Client:
+    client = Client(address, **arguments)
     client._options = options
     return client

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.outcomes import VALUE, load_failure, load_value
-from scaler_trio.errors import RemoteTraceback
+from scaler_trio.errors import RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
     from scaler_trio.client.session import Session
@@ -49,6 +49,7 @@ class ScalerFuture(Future[Any]):
     _loaded: Any = _NOTHING  # (value, exception) once somebody asked
     _finalizer: "weakref.finalize[Any, Any] | None" = None
     _explain: Callable[[BaseException], BaseException] | None = None
+    _unpack: Callable[[Any], Any] | None = None
 
     def __init__(self, session: "Session", number: int) -> None:
         self._session = session
@@ -188,6 +189,11 @@ class ScalerFuture(Future[Any]):
                 loaded = load_value(self._payload, self._session.source)
         else:
             loaded = None, load_failure(self._outcome, self._payload)
+        if self._unpack is not None and loaded[1] is None:
+            try:
+                loaded = self._unpack(loaded[0]), None
+            except ScalerError as error:
+                loaded = None, error
         if loaded[1] is not None and self._explain is not None:
             loaded = None, self._explain(loaded[1])
         with _BIRTH:  # two threads that load at the same time get the same value
@@ -227,6 +233,12 @@ class ScalerFuture(Future[Any]):
             self._finalizer = _release_with(self, objects)
         # Last: who sees this state reads the rest.
         self._state = CANCELLED_AND_NOTIFIED if row[1] == _CANCELLED else FINISHED
+
+    def unpack_with(self, unpack: Callable[[Any], Any]) -> None:
+        """Pass the value through this before anybody sees it."""
+        self._unpack = unpack
+        if self._loaded is not _NOTHING:
+            self._loaded = unpack(self._loaded[0]), self._loaded[1]
 
     def preset(self, value: Any) -> None:
         """Settle it with a value that needs no task."""

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from attrs import frozen
 
-from scaler_trio.errors import GraphError
-from scaler_trio.serialization import Input
+from scaler_trio.errors import CannotPickle, GraphError
+from scaler_trio.serialization import Input, Packer
 
 _NO_KEYWORDS: Final[dict[str, Any]] = {}
 _REPLACED: Final = frozenset({str, list})
@@ -77,6 +77,34 @@ def plan(graph: Mapping[str, Any], keys: Iterable[str]) -> Plan:
     for key in wanted:
         _visit(graph, key, calls)
     return Plan(tuple(calls.values()), {key: graph[key] for key in wanted if not is_call(graph[key])})
+
+
+def pack_graph(graph: Mapping[str, Any], packer: Packer) -> dict[str, Any]:
+    """The same graph with functions and values as a serializer makes them; names stay.
+
+    Raises:
+        CannotPickle: the serializer fails; the text names the node.
+    """
+    packed: dict[str, Any] = {}
+    for name, value in graph.items():
+        try:
+            if type(value) is Node:
+                keywords = {key: _pack(item, packer) for key, item in value.keywords.items()}
+                arguments = tuple([_pack(item, packer) for item in value.arguments])
+                packed[name] = Node(packer.function(value.function), arguments, keywords)
+            elif is_call(value):
+                packed[name] = (packer.function(value[0]), *[_pack(item, packer) for item in value[1:]])
+            else:
+                packed[name] = packer.value(value)
+        except CannotPickle as error:
+            raise CannotPickle(f"node {name!r}: {error}") from error
+    return packed
+
+
+def _pack(argument: Any, packer: Packer) -> Any:
+    if type(argument) is list:
+        return [_pack(item, packer) for item in argument]
+    return argument if type(argument) is str else packer.value(argument)
 
 
 def is_call(node: Any) -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from attrs import define, field
@@ -93,6 +93,7 @@ class ResultIterator(Iterator[T]):
         is_ordered: bool,
         buffer_items: int,
         return_exceptions: bool,
+        unpack: Callable[[Any], Any] | None,
     ) -> None:
         self._session = session
         self._name = name
@@ -101,6 +102,7 @@ class ResultIterator(Iterator[T]):
         self._is_ordered = is_ordered
         self._buffer_items = buffer_items
         self._return_exceptions = return_exceptions
+        self._unpack = unpack
         self._blocks: Blocks | None = Blocks(rows, writer, 1)  # None = all rows were read
         self._stream = _Stream(session, next(session.numbers))
         self._read = 0  # rows
@@ -213,7 +215,7 @@ class ResultIterator(Iterator[T]):
         self._given += 1
         error = ended.error
         if error is None:
-            return ended.value
+            return ended.value if self._unpack is None else self._unpack(ended.value)
         if self._return_exceptions:
             return error
         error.add_note(f"item {ended.row} of an imap of {self._name}")

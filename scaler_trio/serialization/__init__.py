@@ -7,6 +7,7 @@ from scaler_trio.errors import (
     RemoteTraceback,
     SerializationError,
 )
+from scaler_trio.serialization.custom import Packer, Serializer
 from scaler_trio.serialization.functions import Style, dump_function, function_name, load_function
 from scaler_trio.serialization.objects import load_object
 from scaler_trio.serialization.pickling import PLAIN, Dumped, write_object
@@ -23,9 +24,11 @@ __all__ = [
     "Dumped",
     "Input",
     "ObjectReference",
+    "Packer",
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
+    "Serializer",
     "Sink",
     "Source",
     "Stored",

@@ -1,0 +1,85 @@
+"""A user's own serializer, for every way in and out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from scaler_trio import CannotPickle, CannotUnpickle, Client, SchedulerClusterCombo, node
+
+MARK = b"zip:"
+
+
+class Zip:
+    """Its bytes are recognisable, and it refuses what it is told to."""
+
+    def serialize(self, obj: Any) -> bytes:
+        if obj == "refuse me":
+            raise ValueError("not this one")
+        return MARK + zlib.compress(cloudpickle.dumps(obj))
+
+    def deserialize(self, payload: bytes) -> Any:
+        assert payload.startswith(MARK)
+        value = cloudpickle.loads(zlib.decompress(payload[len(MARK) :]))
+        if value == "does not load":
+            raise ValueError("cannot be read")
+        return value
+
+
+def join(*values: Any, sep: str = "-") -> str:
+    return sep.join(map(str, values))
+
+
+def through(client: Client, value: int) -> list[int]:
+    return client.map(lambda n: -n, [value])
+
+
+@pytest.fixture
+def zipped(cluster: SchedulerClusterCombo) -> Iterator[Client]:
+    with Client(cluster.get_address(), serializer=Zip()) as client:
+        yield client
+
+
+def test_calls_and_maps_go_through_it(zipped: Client) -> None:
+    assert zipped.submit(join, 1, 2, sep="+").result() == "1+2"
+    assert zipped.submit(lambda text: text * 100_000, "ab").result() == "ab" * 100_000
+    assert zipped.map(join, ["a", "b"], [1, 2]) == ["a-1", "b-2"]
+    assert zipped.map(abs, range(-300, 0)) == list(range(300, 0, -1))
+    assert zipped.starmap(join, [(1,), (2, 3)]) == ["1", "2-3"]
+    assert list(zipped.imap(abs, (-1, -2))) == [1, 2]
+    assert zipped.map(abs, []) == []
+
+
+def test_graphs_and_objects_go_through_it(zipped: Client) -> None:
+    graph = {"a": "x", "b": (join, "a", 1), "c": node(join, ["a", "b"], "b", sep="s"), "s": "/"}
+    assert zipped.get(graph, ["c", "a", "b"]) == {"c": "['x', 'x-1']/x-1", "a": "x", "b": "x-1"}
+    reference = zipped.send_object({"large": "y" * 200_000})
+    assert zipped.submit(len, reference).result() == 1
+    assert zipped.fetch(reference) == {"large": "y" * 200_000}
+
+
+def test_exceptions_are_themselves(zipped: Client) -> None:
+    with pytest.raises(ZeroDivisionError):
+        zipped.submit(divmod, 1, 0).result()
+    first, second = zipped.map(lambda n: 1 // n, [1, 0], return_exceptions=True)
+    assert first == 1 and isinstance(second, ZeroDivisionError)
+
+
+def test_what_it_refuses_is_named(zipped: Client) -> None:
+    with pytest.raises(
+        CannotPickle, match="the serializer Zip cannot take a value of type str: ValueError: not this one"
+    ):
+        zipped.submit(join, "refuse me")
+    with pytest.raises(CannotPickle, match="node 'b': the serializer Zip"):
+        zipped.get({"a": 1, "b": "refuse me", "c": (join, "a", "b")}, ["c"])
+    with pytest.raises(CannotUnpickle, match="the serializer Zip cannot load a result here"):
+        zipped.submit(join, "does not", "load", sep=" ").result()
+    assert zipped.submit(join, 1).result() == "1"
+
+
+def test_a_client_that_is_an_argument_keeps_it(zipped: Client) -> None:
+    assert zipped.submit(through, zipped, 4).result(20) == [-4]
