@@ -43,7 +43,7 @@ class SchedulerClusterCombo:
             n_workers: workers, each of which runs one task at a time; a worker that dies is replaced. 0 is allowed.
             address: where the scheduler listens, ``tcp://host:port``; by default a free port on the loopback address.
             object_storage_address: where the object storage server listens; by default beside the scheduler.
-            per_worker_capabilities: name to amount, -1 for just the name; see ``client.with_options``.
+            per_worker_capabilities: name to amount, -1 for just the name; see ``Client.options``.
             object_memory_bytes: limit of objects in memory; by default 30 % of what this machine or container has.
             preload: ``module`` or ``module:function``, run once before the first task of each worker.
             worker_manager_id: the first part of the workers' names.
