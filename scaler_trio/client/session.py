@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from scaler_protocol import LocalProtocolError, Message
 from scaler_protocol.fields import Row
-from scaler_protocol.messages import ArrayResults, TaskOptions
+from scaler_protocol.messages import ArrayResults, NoticeKind, TaskOptions
 from scaler_trio.client import effects as do
 from scaler_trio.client import events as ev
 from scaler_trio.client.callbacks import CallbackThread
@@ -370,8 +370,11 @@ class Session:
             answer.put(effect.text)
 
     def _noticed(self, effect: do.Noticed) -> None:
-        for task, row, _, text in effect.rows[:NOTICES]:
-            log.warning("task %d, item %d: %s", task, row, text)
+        for task, row, kind, text in effect.rows[:NOTICES]:
+            if kind == NoticeKind.WARNING:
+                log.warning("%s", text)
+            else:
+                log.warning("task %d, item %d: %s", task, row, text)
         if len(effect.rows) > NOTICES:
             log.warning("… and %d more", len(effect.rows) - NOTICES)
 

@@ -1,14 +1,17 @@
-"""Work that no connected worker fits: after a while it ends with a sentence that says why."""
+"""Work that no connected worker fits: after a while it ends with a sentence that says why.
+
+Where no worker is connected at all, work waits for one to come, and its clients are warned.
+"""
 
 from attrs import define, field
 
 from scaler_protocol.limits import TEXT_BYTES, clip
-from scaler_protocol.messages import Outcome
+from scaler_protocol.messages import NoticeKind, Outcome
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.completion import Completion
 from scaler_trio.scheduler.records import Array, ClassKey, Task
 from scaler_trio.scheduler.state import SchedulerState
-from scaler_trio.scheduler.states import TaskEvent
+from scaler_trio.scheduler.states import TaskEvent, TaskState
 
 GROUPS_NAMED = 5
 """Kinds of worker that the sentence lists."""
@@ -21,6 +24,7 @@ class Unrunnable:
     state: SchedulerState
     completion: Completion
     since: dict[ClassKey, float] = field(factory=dict)  # classes with ready work that nobody fits
+    deserted_since: float | None = None  # no worker is connected, and work waits; None also once its clients know
     seen: tuple[int, int] = (-1, -1)  # versions of classes and fleet that `since` is about
 
     def check(self) -> None:
@@ -35,12 +39,18 @@ class Unrunnable:
             for key in [key for key, since in self.since.items() if self._ends_at(since) <= state.now]:
                 del self.since[key]
                 self._fail_class(key)
+            if self.deserted_since is not None and self._ends_at(self.deserted_since) <= state.now:
+                self.deserted_since = None
+                self._warn()
 
     def _look(self) -> None:
         state = self.state
         if not state.fleet.groups:
             self.since.clear()
+            if self.deserted_since is None and (state.ready.classes or state.ready.suspects):
+                self.deserted_since = state.now
             return
+        self.deserted_since = None
         keys = {*state.ready.classes, *state.ready.suspects}
         unfit = {key for key in keys if not state.fleet.someone_fits(key)}
         self.since = {key: self.since.get(key, state.now) for key in unfit}
@@ -50,7 +60,20 @@ class Unrunnable:
 
     def due_at(self) -> float | None:
         """When ``check`` has something to end, at the earliest."""
-        return self._ends_at(min(self.since.values())) if self.since else None
+        times = [*self.since.values(), *([] if self.deserted_since is None else [self.deserted_since])]
+        return self._ends_at(min(times)) if times else None
+
+    def _warn(self) -> None:
+        state = self.state
+        for client in state.clients.values():
+            waiting = [task for task in client.tasks.values() if task.state is TaskState.READY]
+            arrays = [array for array in client.arrays.values() if array.queued]
+            if waiting or arrays:
+                text = (
+                    f"no worker is connected to the scheduler: {len(waiting)} tasks and {len(arrays)} maps wait for one"
+                )
+                first = waiting[0].number if waiting else arrays[0].number
+                state.notice(client, first, 0, NoticeKind.WARNING, text)
 
     def _fail_class(self, key: ClassKey) -> None:
         ready = self.state.ready

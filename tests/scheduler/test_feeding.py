@@ -294,6 +294,34 @@ def test_full_workers_do_not_hide_others_that_have_room(bench: Bench) -> None:
 # ---------------------------------------------------------------------------------------------------------- unrunnable
 
 
+def test_clients_are_warned_once_when_nobody_is_there_to_work(bench: Bench) -> None:
+    client, idle = bench.client(), bench.client("idle")
+    first, _ = client.submit(b"a", b"b")
+    client.open(3)
+    bench.advance(4.9)
+    assert client.take(m.Notices) == []
+    bench.advance(0.2)
+    ((number, _, kind, text),) = client.take_one(m.Notices).rows
+    assert (number, kind) == (first, m.NoticeKind.WARNING)
+    assert text == "no worker is connected to the scheduler: 2 tasks and 1 maps wait for one"
+    bench.advance(60)
+    assert client.take(m.Notices) == idle.take(m.Notices) == []
+    worker = bench.worker(slots=8)
+    assert len(worker.take_tasks()) == 2
+    worker.lose(on_purpose=True)
+    bench.advance(6)
+    assert [row[2] for row in client.take(m.Notices)[-1].rows] == [m.NoticeKind.WARNING]
+
+
+def test_work_that_ends_in_time_warns_nobody(bench: Bench) -> None:
+    client = bench.client()
+    (task,) = client.submit(b"a")
+    bench.advance(4)
+    client.cancel(task)
+    bench.advance(60)
+    assert client.take(m.Notices) == []
+
+
 def test_a_task_that_no_worker_fits_fails_after_five_seconds_with_a_sentence(bench: Bench) -> None:
     client = bench.client()
     bench.worker("plain")
