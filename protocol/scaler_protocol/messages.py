@@ -50,7 +50,7 @@ class Role(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How an item ended. For ``VALUE`` and ``ERROR`` the payload is a pickle, else UTF-8 text for people."""
+    """How an item ended. For ``VALUE``, ``ERROR`` and ``RETRY`` the payload is a pickle, else UTF-8 text for people."""
 
     VALUE = 0
     ERROR = 1  # the task raised: the payload is the pickled exception with its remote traceback
@@ -60,6 +60,7 @@ class Outcome(IntEnum):
     UPSTREAM = 5  # a node that it needs failed; the payload is that node's number in ASCII
     TIMED_OUT = 6
     LOST = 7  # an object that it needs is gone and cannot be made again
+    RETRY = 8  # from workers only: as ERROR, and the options allow that it is run again
 
 
 class ReturnReason(IntEnum):
@@ -86,11 +87,13 @@ class TaskOptions:
     #: (name, amount), amount -1 = just the name
     capabilities: tuple[Row, ...] = rows(NAME, INTEGER, at_most=limits.CAPABILITIES, default=())
     timeout_s: float = bounded(minimum=0, default=0.0)  # of running time; 0 = none
-    max_retries: int = bounded(minimum=0, maximum=1 << 16, default=0)
+    max_retries: int = bounded(minimum=0, maximum=1 << 16, default=0)  # runs after the first that raised
     crash_limit: int = bounded(minimum=1, maximum=1 << 16, default=3)  # deaths of its processor until it fails
     profiling: bool = False
     stream_output: bool = False
     name: str = bounded(maximum=limits.NAME_BYTES, default="")
+    #: pickled tuple of the exception classes after which it is retried, b"" = any ``Exception``
+    retry_on: bytes = bounded(maximum=limits.RETRY_ON_BYTES, default=b"")
 
 
 DEFAULT_OPTIONS: Final = TaskOptions()

@@ -32,6 +32,7 @@ from scaler_trio.serialization import (
     Sink,
     Style,
     dump_call,
+    dump_classes,
     function_name,
     write_object,
 )
@@ -39,7 +40,7 @@ from scaler_trio.serialization import (
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
 
-OPTIONS: Final = frozenset({"priority", "timeout_s", "crash_limit", "capabilities"})
+OPTIONS: Final = frozenset({"priority", "timeout_s", "max_retries", "retry_on", "crash_limit", "capabilities"})
 """Of ``with_options``."""
 
 
@@ -222,12 +223,15 @@ class Client:
 
         Args:
             options: ``priority`` (higher first, 0 by default); ``timeout_s`` of running time, 0 = none;
-                ``crash_limit``, deaths of its processor until a task fails (3); ``capabilities`` that a worker must
-                offer, with the amounts that a task takes: ``{"gpu": 1}``, -1 = just the name.
+                ``max_retries``, how often it is run again after it raised (0), and ``retry_on``, the exception class,
+                or classes, after which it is (any ``Exception``); ``crash_limit``, deaths of its processor until it
+                fails (3); ``capabilities`` that a worker must offer, with the amounts that a task takes:
+                ``{"gpu": 1}``, -1 = just the name.
 
         Raises:
             TypeError: there is no such option.
             ValueError: a value is of a wrong type or out of its bounds.
+            CannotPickle: an exception class in ``retry_on``.
         """
         if unknown := sorted(options.keys() - OPTIONS):
             raise TypeError(f"there is no option {', '.join(unknown)}; the options are {', '.join(sorted(OPTIONS))}")
@@ -236,9 +240,14 @@ class Client:
             if not isinstance(capabilities, Mapping):
                 raise ValueError(f"capabilities is {capabilities!r}; it must be a mapping of names to amounts")
             options["capabilities"] = tuple(capabilities.items())
+        if "retry_on" in options:
+            options["retry_on"] = _dump_retry_on(options["retry_on"])
+        changed = check_options(evolve(self._options, **options))
+        if changed.retry_on and not changed.max_retries:
+            raise ValueError("retry_on says after what a task is run again, and max_retries, which is 0, how often")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._options = check_options(evolve(self._options, **options))
+        other._options = changed
         other.__dict__["_original"] = self
         return other
 
@@ -326,6 +335,16 @@ def _connect(address: str, arguments: dict[str, float], options: TaskOptions) ->
     client = Client(address, **arguments)  # type: ignore[arg-type]
     client._options = options
     return client
+
+
+def _dump_retry_on(given: Any) -> bytes:
+    classes = given if isinstance(given, tuple) else (given,)
+    for one in classes:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise ValueError(f"retry_on is {given!r:.100}; it must be an exception class or a tuple of them")
+    if not classes:
+        raise ValueError("retry_on is empty; without retries leave max_retries at 0")
+    return dump_classes(classes)
 
 
 def _find_address(given: str | None) -> str:

@@ -170,12 +170,15 @@ def _array(array: Array) -> Iterator[str]:
         ("open", [gap for lo, hi in assigned for gap in array.done.missing(lo, hi)]),
         ("to be done again", list(array.redo)),
         ("suspect", list(array.suspects)),
+        ("resting", list(array.resting)),
         ("held", list(array.held)),
         ("new", array.done.missing(array.next, array.received)),
     ):
         for lo, hi in ranges:
             if seen.add(lo, hi) != hi - lo:
                 yield f"{where}: rows {lo} to {hi} are {name} and something else"
+    if not all(row in array.retries for lo, hi in array.resting for row in range(lo, hi)):
+        yield f"{where}: rows {array.resting} rest, {array.retries} were tried"
     if len(seen) != array.received:
         yield f"{where}: {array.received} rows, {len(seen)} accounted for: {seen}"
     for block in array.blocks:

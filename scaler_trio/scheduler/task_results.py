@@ -12,6 +12,7 @@ from scaler_trio.scheduler.ownership import find
 from scaler_trio.scheduler.records import Attempt, Client, Function, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.retries import Retries
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
 
@@ -26,6 +27,7 @@ class TaskResults:
     state: SchedulerState
     completion: Completion
     requeue: Requeue
+    retries: Retries
     recovery: Recovery
 
     def take(self, worker: Worker, message: m.AttemptResults) -> None:
@@ -123,7 +125,11 @@ class TaskResults:
         assert type(task) is Task
         was_open = state.close_rows(attempt, 0, 1)
         outcome = Outcome(number)
-        if outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:
+        if outcome is Outcome.RETRY and not self.retries.take_task(task, attempt):
+            outcome = Outcome.ERROR
+        if outcome is Outcome.RETRY:
+            state.references.discard(objects)
+        elif outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:
             # The worker stopped it for a reason of its own; whoever lost a race was told to.
             state.references.discard(objects)
             self.requeue.take_back(attempt, 0, 1, TaskEvent.CANCELLED)

@@ -7,7 +7,14 @@ from scaler_trio.serialization.errors import (
     RemoteTraceback,
     SerializationError,
 )
-from scaler_trio.serialization.functions import Style, dump_function, function_name, load_function
+from scaler_trio.serialization.functions import (
+    Style,
+    dump_classes,
+    dump_function,
+    function_name,
+    load_classes,
+    load_function,
+)
 from scaler_trio.serialization.objects import load_object
 from scaler_trio.serialization.pickling import PLAIN, Dumped, write_object
 from scaler_trio.serialization.references import Input, ObjectReference, Sink, Source, Stored
@@ -31,11 +38,13 @@ __all__ = [
     "Stored",
     "Style",
     "dump_call",
+    "dump_classes",
     "dump_error",
     "dump_function",
     "dump_result",
     "dump_row",
     "function_name",
+    "load_classes",
     "load_error",
     "load_function",
     "load_object",

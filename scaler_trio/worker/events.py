@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.values import frozen
-from scaler_trio.worker.channel import Pages
+from scaler_trio.worker.channel import Manner, Pages
 
 Task = tuple[int, Buffer, Sequence[Buffer]]
 """(function key, payload, payloads of inputs)."""
@@ -99,7 +99,7 @@ class Resend(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """To a slot's processor, in this order: forget, functions, items. Then ``limit`` holds."""
+    """To a slot's processor, in this order: forget, manners, functions, items. Then ``limit`` holds."""
 
     slot: int
     forget: tuple[int, ...]
@@ -107,6 +107,7 @@ class Feed(NamedTuple):
     parts: tuple[Pages | tuple[Task, ...], ...]
     limit: int
     wake_at: int | None
+    manners: tuple[tuple[int, Manner], ...] = ()  # of those of the functions that are not called plainly
 
 
 class Truncate(NamedTuple):

@@ -195,7 +195,7 @@ class ProcessorLoop:
                         if item == self._interrupted:
                             raise TaskInterrupted("the task was cancelled") from error
                         payload = dump_failure(error)
-                        outcomes[item & MASK] = Outcome.ERROR
+                        outcomes[item & MASK] = Outcome.RETRY if self._functions.may_retry(error) else Outcome.ERROR
                     size = len(payload)
                     end = position + size
                     if end > stop:
@@ -306,6 +306,9 @@ class ProcessorLoop:
         elif kind == channel.FUNCTION:
             key, payload = channel.read_function(body)
             self._functions.payloads[key] = payload
+        elif kind == channel.MANNER:
+            key, manner = channel.read_manner(body)
+            self._functions.manners[key] = manner
         elif kind == channel.FORGET:
             for key in channel.read_forget(body):
                 self._functions.forget(key)
