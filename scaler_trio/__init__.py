@@ -5,6 +5,7 @@ import importlib
 TYPE_CHECKING = False  # `typing` alone takes longer to import than all of this
 if TYPE_CHECKING:
     from scaler_trio.client import Client as Client
+    from scaler_trio.client import ProfilingInfo as ProfilingInfo
     from scaler_trio.client import ScalerFuture as ScalerFuture
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
@@ -36,6 +37,7 @@ _SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteEr
 
 _HOMES = {
     "Client": "scaler_trio.client",
+    "ProfilingInfo": "scaler_trio.client",
     "ScalerFuture": "scaler_trio.client",
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),

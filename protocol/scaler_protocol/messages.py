@@ -89,7 +89,7 @@ class TaskOptions:
     timeout_s: float = bounded(minimum=0, default=0.0)  # of running time; 0 = none
     max_retries: int = bounded(minimum=0, maximum=1 << 16, default=0)  # runs after the first that raised
     crash_limit: int = bounded(minimum=1, maximum=1 << 16, default=3)  # deaths of its processor until it fails
-    profiling: bool = False
+    profiling: bool = False  # of single tasks and nodes
     stream_output: bool = False
     name: str = bounded(maximum=limits.NAME_BYTES, default="")
     #: pickled tuple of the exception classes after which it is retried, b"" = any ``Exception``
@@ -97,6 +97,8 @@ class TaskOptions:
 
 
 DEFAULT_OPTIONS: Final = TaskOptions()
+
+_table = rows  # for classes that have a field of that name
 
 # ---------------------------------------------------------------------------------------------- both ways, any peer
 
@@ -346,6 +348,8 @@ class TaskResults:
     sequence: int = bounded(minimum=0, maximum=U64_MAX)
     #: (task, outcome, payload, objects that the payload names, seconds it ran)
     rows: tuple[Row, ...] = rows(int, choice(Outcome), bytes, OBJECTS, SECONDS)
+    #: (task, CPU seconds, peak memory in bytes, seconds it waited, worker), only tasks whose options ask for it
+    profiles: tuple[Row, ...] = _table(int, SECONDS, int, SECONDS, NAME, default=())
 
 
 @message(42)
@@ -407,6 +411,8 @@ class AttemptResults:
 
     #: (attempt, outcome, payload, objects that the payload names, seconds it ran)
     rows: tuple[Row, ...] = rows(int, choice(Outcome), bytes, OBJECTS, SECONDS)
+    #: (attempt, CPU seconds, peak memory in bytes, seconds since it began), only tasks whose options ask for it
+    profiles: tuple[Row, ...] = _table(int, SECONDS, int, SECONDS, default=())
 
 
 @message(58)

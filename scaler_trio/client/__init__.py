@@ -2,5 +2,6 @@
 
 from scaler_trio.client.client import Client
 from scaler_trio.client.future import ScalerFuture
+from scaler_trio.client.profiling import ProfilingInfo
 
-__all__ = ["Client", "ScalerFuture"]
+__all__ = ["Client", "ProfilingInfo", "ScalerFuture"]

@@ -40,7 +40,9 @@ from scaler_trio.serialization import (
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
 
-OPTIONS: Final = frozenset({"priority", "timeout_s", "max_retries", "retry_on", "crash_limit", "capabilities"})
+OPTIONS: Final = frozenset(
+    {"priority", "timeout_s", "max_retries", "retry_on", "crash_limit", "capabilities", "profiling"}
+)
 """Of ``with_options``."""
 
 
@@ -226,7 +228,8 @@ class Client:
                 ``max_retries``, how often it is run again after it raised (0), and ``retry_on``, the exception class,
                 or classes, after which it is (any ``Exception``); ``crash_limit``, deaths of its processor until it
                 fails (3); ``capabilities`` that a worker must offer, with the amounts that a task takes:
-                ``{"gpu": 1}``, -1 = just the name.
+                ``{"gpu": 1}``, -1 = just the name; ``profiling``, whether ``profiling_info`` of a future tells all
+                (``submit`` and ``get``).
 
         Raises:
             TypeError: there is no such option.

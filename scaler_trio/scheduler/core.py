@@ -215,6 +215,8 @@ class SchedulerCore:
         for client in state.touched:
             if client.rows:
                 self.delivery.flush_rows(client)
+            if client.profiles:
+                client.profiles.clear()
             self._grant(client)
         state.touched.clear()
         for worker in state.assigned:

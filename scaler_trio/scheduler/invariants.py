@@ -118,7 +118,7 @@ def _client(client: Client) -> Iterator[str]:
     total = sum(entry.size_bytes for entry in client.unacknowledged)
     if total != client.unacknowledged_bytes:
         yield f"{where}: {client.unacknowledged_bytes} bytes unacknowledged, counted {total}"
-    if client.rows or client.rows_tasks or client.rows_bytes:
+    if client.rows or client.rows_tasks or client.rows_bytes or client.profiles:
         yield f"{where}: result rows left over after a step"
     for line in client.lines.values():
         if line.head() is not None and not line.listed and not client.blocked:

@@ -205,6 +205,7 @@ class Client:
     rows: list[tuple[Any, ...]] = field(factory=list)  # results of this step, not yet in a message
     rows_bytes: int = 0
     rows_tasks: list[Task] = field(factory=list)
+    profiles: dict[int, tuple[Any, ...]] = field(factory=dict)  # by task, of results of this step
     received_bytes: int = 0  # payload on this connection, duplicates included
     unassigned_bytes: int = 0  # payload here that no worker has been given yet
     credit_bytes: int = 0  # last announced

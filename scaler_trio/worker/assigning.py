@@ -2,7 +2,7 @@
 
 from scaler_protocol import messages as m
 from scaler_trio.worker import feeding, tuning
-from scaler_trio.worker.channel import Manner
+from scaler_trio.worker.channel import PLAIN, Manner
 from scaler_trio.worker.errors import PeerFault
 from scaler_trio.worker.records import Attempt, PagedRows, Piece, SingleRow
 from scaler_trio.worker.state import WorkerState
@@ -23,11 +23,13 @@ def slice_fault(message: m.AssignSlice) -> str | None:
     return None
 
 
-def manner_of(options: m.TaskOptions) -> Manner | None:
-    """How a processor calls the function for these options; None = plainly."""
-    if options is m.DEFAULT_OPTIONS or not options.max_retries:
+def manner_of(options: m.TaskOptions, *, of_slice: bool = False) -> Manner | None:
+    """How a processor calls the function for these options; None = plainly. Rows of slices are not profiled."""
+    if options is m.DEFAULT_OPTIONS:
         return None
-    return Manner(retry_on=options.retry_on)
+    retry_on = options.retry_on if options.max_retries else None
+    manner = Manner(retry_on, profiled=options.profiling and not of_slice)
+    return None if manner == PLAIN else manner
 
 
 def on_put_function(state: WorkerState, message: m.PutFunction) -> None:
@@ -103,7 +105,7 @@ def on_assign_slice(state: WorkerState, message: m.AssignSlice) -> None:
     _check_room(state, 1)
     if (state.epoch, message.attempt) in state.attempts:
         return
-    function = state.variant(function, manner_of(message.options))
+    function = state.variant(function, manner_of(message.options, of_slice=True))
     if not function.mean_ns:
         function.mean_ns = int(message.expected_s * 1e9)
     rows = message.hi - message.lo

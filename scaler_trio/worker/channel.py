@@ -51,6 +51,10 @@ class Manner(NamedTuple):
     the loop that runs them, need not know."""
 
     retry_on: bytes | None = None  # what its failures are compared with, None = they are final
+    profiled: bool = False  # its CPU time and memory are measured
+
+
+PLAIN: Final = Manner()
 
 
 def configure(settings: dict[str, Any]) -> list[Buffer]:

@@ -14,6 +14,10 @@ Task = tuple[int, Buffer, Sequence[Buffer]]
 """(function key, payload, payloads of inputs)."""
 
 
+Profile = tuple[float, int, float]
+"""CPU seconds, peak memory in bytes, seconds since it began."""
+
+
 class Taken(NamedTuple):
     """Results of consecutive items, read from a processor's ring."""
 
@@ -23,6 +27,7 @@ class Taken(NamedTuple):
     outcomes: bytes  # one byte each, or b"" = all are values
     objects: dict[int, tuple[bytes, ...]]  # by item, only items that name any
     ends_ns: Sequence[int]  # one more than items: item i ran from ends_ns[i] to ends_ns[i + 1]
+    profiles: dict[int, Profile] | None = None  # by item, only items that were measured
 
     @property
     def items(self) -> int:

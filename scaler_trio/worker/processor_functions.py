@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from scaler_protocol.messages import Outcome
 from scaler_trio.serialization import load_classes, load_function
 from scaler_trio.serialization.errors import CannotUnpickle
 from scaler_trio.worker.channel import Manner
+from scaler_trio.worker.control_page import HAS_PROFILE
+from scaler_trio.worker.processor_profile import Meter
+from scaler_trio.worker.processor_results import dump_failure
 
 
 class Functions(dict[int, Callable[[Any], Any]]):
@@ -15,6 +19,7 @@ class Functions(dict[int, Callable[[Any], Any]]):
         super().__init__()
         self.payloads: dict[int, memoryview] = {}
         self.manners: dict[int, Manner] = {}  # of those that are not called plainly
+        self._meter = Meter()
         self._failure: BaseException | None = None  # what was raised last, of those that allow another run
 
     def __missing__(self, key: int) -> Callable[[Any], Any]:
@@ -38,14 +43,20 @@ class Functions(dict[int, Callable[[Any], Any]]):
         self.manners.pop(key, None)
         self.pop(key, None)
 
-    def may_retry(self, error: BaseException) -> bool:
-        """Whether the item that failed so may be run again."""
+    def failed(self, error: BaseException) -> tuple[bytes, int]:
+        """Payload and outcome, with flags, of an item that raised."""
         failure, self._failure = self._failure, None
-        return failure is error
+        outcome = int(Outcome.RETRY if failure is error else Outcome.ERROR)
+        profile = self._meter.take_failed(error)
+        if profile:
+            outcome |= HAS_PROFILE
+        return dump_failure(error) + profile, outcome
 
     def _in_manner(self, function: Callable[[Any], Any], manner: Manner) -> Callable[[Any], Any]:
         if manner.retry_on is not None:
             function = self._retried(function, load_classes(manner.retry_on))
+        if manner.profiled:
+            function = self._meter.measured(function)
         return function
 
     def _retried(

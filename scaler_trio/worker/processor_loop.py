@@ -41,7 +41,7 @@ from scaler_trio.worker.control_page import (
 from scaler_trio.worker.processor_batches import Batch, PageBatch, TaskBatch
 from scaler_trio.worker.processor_functions import Functions
 from scaler_trio.worker.processor_paces import Pace, Paces
-from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_failure, dump_value
+from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
 
 LATE_NS: Final = 2_000_000
@@ -194,8 +194,7 @@ class ProcessorLoop:
                     except BaseException as error:  # SystemExit and KeyboardInterrupt too, as multiprocessing.Pool does
                         if item == self._interrupted:
                             raise TaskInterrupted("the task was cancelled") from error
-                        payload = dump_failure(error)
-                        outcomes[item & MASK] = Outcome.RETRY if self._functions.may_retry(error) else Outcome.ERROR
+                        payload, outcomes[item & MASK] = self._functions.failed(error)
                     size = len(payload)
                     end = position + size
                     if end > stop:
