@@ -5,6 +5,7 @@ import importlib
 TYPE_CHECKING = False  # `typing` alone takes longer to import than all of this
 if TYPE_CHECKING:
     from scaler_trio.client import Client as Client
+    from scaler_trio.client import ProfilingInfo as ProfilingInfo
     from scaler_trio.client import ResultIterator as ResultIterator
     from scaler_trio.client import ScalerFuture as ScalerFuture
     from scaler_trio.client import node as node
@@ -38,6 +39,7 @@ _ERRORS = (
 
 _HOMES = {
     "Client": "scaler_trio.client",
+    "ProfilingInfo": "scaler_trio.client",
     "ResultIterator": "scaler_trio.client",
     "ScalerFuture": "scaler_trio.client",
     "node": "scaler_trio.client",

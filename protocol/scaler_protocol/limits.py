@@ -38,6 +38,9 @@ NAME_BYTES: Final = 256
 TEXT_BYTES: Final = 16 * KIB
 """A text for people: an error's sentence, the last output lines of a processor."""
 
+RETRY_ON_BYTES: Final = 16 * KIB
+"""The pickled exception classes after which a task is tried again: some names, or a class of the user's own script."""
+
 CAPABILITIES: Final = 64
 """Capabilities of one worker or one task."""
 

@@ -50,7 +50,7 @@ class Role(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How an item ended. For ``VALUE`` and ``ERROR`` the payload is a pickle, else UTF-8 text for people."""
+    """How an item ended. For ``VALUE``, ``ERROR`` and ``RETRY`` the payload is a pickle, else UTF-8 text for people."""
 
     VALUE = 0
     ERROR = 1  # the task raised: the payload is the pickled exception with its remote traceback
@@ -60,6 +60,7 @@ class Outcome(IntEnum):
     UPSTREAM = 5  # a node that it needs failed; the payload is that node's number in ASCII
     TIMED_OUT = 6
     LOST = 7  # an object that it needs is gone and cannot be made again
+    RETRY = 8  # from workers only: as ERROR, and the options allow that it is run again
 
 
 class ReturnReason(IntEnum):
@@ -86,14 +87,18 @@ class TaskOptions:
     #: (name, amount), amount -1 = just the name
     capabilities: tuple[Row, ...] = rows(NAME, INTEGER, at_most=limits.CAPABILITIES, default=())
     timeout_s: float = bounded(minimum=0, default=0.0)  # of running time; 0 = none
-    max_retries: int = bounded(minimum=0, maximum=1 << 16, default=0)
+    max_retries: int = bounded(minimum=0, maximum=1 << 16, default=0)  # runs after the first that raised
     crash_limit: int = bounded(minimum=1, maximum=1 << 16, default=3)  # deaths of its processor until it fails
-    profiling: bool = False
+    profiling: bool = False  # of single tasks and nodes
     stream_output: bool = False
     name: str = bounded(maximum=limits.NAME_BYTES, default="")
+    #: pickled tuple of the exception classes after which it is retried, b"" = any ``Exception``
+    retry_on: bytes = bounded(maximum=limits.RETRY_ON_BYTES, default=b"")
 
 
 DEFAULT_OPTIONS: Final = TaskOptions()
+
+_table = rows  # for classes that have a field of that name
 
 # ---------------------------------------------------------------------------------------------- both ways, any peer
 
@@ -352,6 +357,8 @@ class TaskResults:
     sequence: int = bounded(minimum=0, maximum=U64_MAX)
     #: (task, outcome, payload, objects that the payload names, seconds it ran)
     rows: tuple[Row, ...] = rows(int, choice(Outcome), bytes, OBJECTS, SECONDS)
+    #: (task, CPU seconds, peak memory in bytes, seconds it waited, worker), only tasks whose options ask for it
+    profiles: tuple[Row, ...] = _table(int, SECONDS, int, SECONDS, NAME, default=())
 
 
 @message(42)
@@ -422,6 +429,8 @@ class AttemptResults:
 
     #: (attempt, outcome, payload, objects that the payload names, seconds it ran)
     rows: tuple[Row, ...] = rows(int, choice(Outcome), bytes, OBJECTS, SECONDS)
+    #: (attempt, CPU seconds, peak memory in bytes, seconds since it began), only tasks whose options ask for it
+    profiles: tuple[Row, ...] = _table(int, SECONDS, int, SECONDS, default=())
 
 
 @message(58)

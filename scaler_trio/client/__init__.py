@@ -4,5 +4,6 @@ from scaler_trio.client.client import Client
 from scaler_trio.client.future import ScalerFuture
 from scaler_trio.client.graph import node
 from scaler_trio.client.lazy_map import ResultIterator
+from scaler_trio.client.profiling import ProfilingInfo
 
-__all__ = ["Client", "ResultIterator", "ScalerFuture", "node"]
+__all__ = ["Client", "ProfilingInfo", "ResultIterator", "ScalerFuture", "node"]

@@ -295,14 +295,18 @@ class Client:
         """The same client, whose calls carry these options; closing either closes both.
 
         Args:
-            options: ``priority`` (higher first, 0 by default); ``timeout``, seconds of running time of each task, not
-                of its waiting, 0 = none; ``crash_limit``, deaths of its processor until a task fails (3);
-                ``capabilities`` that a worker must offer, with the amounts that a task takes: ``{"gpu": 1}``,
-                -1 = just the name.
+            options: ``priority`` (higher first, 0 by default); ``timeout``, seconds of running time of each
+                task, not of its waiting, 0 = none;
+                ``max_retries``, how often it is run again after it raised (0), and ``retry_on``, the exception class,
+                or classes, after which it is (any ``Exception``); ``crash_limit``, deaths of its processor until it
+                fails (3); ``capabilities`` that a worker must offer, with the amounts that a task takes:
+                ``{"gpu": 1}``, -1 = just the name; ``profiling``, whether ``profiling_info`` of a future tells all
+                (``submit`` and ``get``).
 
         Raises:
             TypeError: there is no such option.
             ValueError: a value is of a wrong type or out of its bounds.
+            CannotPickle: an exception class in ``retry_on``.
         """
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

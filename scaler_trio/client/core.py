@@ -10,6 +10,7 @@ whenever one is owed.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from scaler_protocol import Message, limits
@@ -289,6 +290,8 @@ class ClientCore:
     def _on_task_results(self, message: m.TaskResults) -> None:
         done: list[tuple[Any, Row]] = []
         pop = self._tasks.pop
+        if message.profiles:
+            self._on_profiles(message.profiles)
         for row in message.rows:
             task = pop(row[0])
             if task is None:
@@ -299,6 +302,15 @@ class ClientCore:
             done.append((task[OWNER], row))
         if done:
             self._effects.append(do.TasksDone(done))
+
+    def _on_profiles(self, rows: Sequence[Row]) -> None:
+        found: list[tuple[Any, Row]] = []
+        for row in rows:
+            if (task := self._tasks.sent.get(row[0])) is not None:
+                found.append((task[OWNER], row))
+            elif (graph := self._graph_of.get(row[0])) is not None:
+                found.append((graph.owner, row))
+        self._effects.append(do.Profiled(found))
 
     def _on_node_result(self, row: Row) -> None:
         graph = self._graph_of.get(row[0])

@@ -25,6 +25,13 @@ class TasksDone:
 
 
 @frozen
+class Profiled:
+    """What tasks used whose results follow: (owner, row of ``TaskResults.profiles``)."""
+
+    profiles: Sequence[tuple[Any, Row]]
+
+
+@frozen
 class NodesDone:
     """Nodes of a graph have ended: rows of ``TaskResults``."""
 
@@ -96,6 +103,7 @@ class Violated:
 Effect: TypeAlias = (
     Send
     | TasksDone
+    | Profiled
     | NodesDone
     | SliceDone
     | ArrayProgress

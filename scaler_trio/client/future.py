@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.outcomes import VALUE, load_failure, load_value
+from scaler_trio.client.profiling import ProfilingInfo, profiling_info
 from scaler_trio.errors import RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ScalerFuture(Future[Any]):
     _outcome = VALUE
     _payload: Any = b""
     _seconds = 0.0
+    _profile: Row | None = None
     _loaded: Any = _NOTHING  # (value, exception) once somebody asked
     _finalizer: "weakref.finalize[Any, Any] | None" = None
     _explain: Callable[[BaseException], BaseException] | None = None
@@ -151,6 +153,16 @@ class ScalerFuture(Future[Any]):
         """Seconds that the task ran; 0 until it is done."""
         return self._seconds
 
+    def profiling_info(self) -> ProfilingInfo:
+        """What the task used.
+
+        Raises:
+            ValueError: it has not ended.
+        """
+        if not self.done():
+            raise ValueError(f"task {self.task_id} has not ended: what it uses is not known yet")
+        return profiling_info(self._seconds, self._profile)
+
     def __repr__(self) -> str:
         return f"<ScalerFuture of task {self.task_id}: {self._state.lower().replace('_and_notified', '')}>"
 
@@ -244,6 +256,10 @@ class ScalerFuture(Future[Any]):
         """Settle it with a value that needs no task."""
         self._loaded = value, None
         self._state = FINISHED
+
+    def profiled(self, row: Row) -> None:
+        """What it used; called before it is settled."""
+        self._profile = row
 
     def dropped(self, error: BaseException) -> None:
         """The client gives up on it."""

@@ -78,6 +78,11 @@ class GraphCall:
                 results.append((future, row))
         settle(results)
 
+    def profiled(self, row: Row) -> None:
+        """What a node used; called before it is done."""
+        if (future := self._targets.get(row[0])) is not None:
+            future.profiled(row)
+
     def dropped(self, error: ScalerError) -> None:
         """The client gives up on it."""
         for future in self._targets.values():

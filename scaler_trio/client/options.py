@@ -7,6 +7,7 @@ from attrs import evolve
 
 from scaler_protocol import check_options
 from scaler_protocol.messages import TaskOptions
+from scaler_trio.serialization import dump_classes
 
 
 class Options(TypedDict, total=False):
@@ -14,8 +15,11 @@ class Options(TypedDict, total=False):
 
     priority: int
     timeout: float
+    max_retries: int
+    retry_on: type[BaseException] | tuple[type[BaseException], ...]
     crash_limit: int
     capabilities: Mapping[str, int]
+    profiling: bool
 
 
 _FIELDS: Final = {"timeout": "timeout_s"}
@@ -28,6 +32,7 @@ def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOpti
     Raises:
         TypeError: there is no such option.
         ValueError: a value is of a wrong type or out of its bounds.
+        CannotPickle: an exception class in ``retry_on``.
     """
     if unknown := sorted(changes.keys() - Options.__annotations__.keys()):
         raise TypeError(
@@ -39,7 +44,22 @@ def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOpti
         if not isinstance(capabilities, Mapping):
             raise ValueError(f"capabilities is {capabilities!r}; it must be a mapping of names to amounts")
         fields["capabilities"] = tuple(capabilities.items())
+    if "retry_on" in fields:
+        fields["retry_on"] = _dump_retry_on(fields["retry_on"])
     try:
-        return check_options(evolve(options, **fields))
+        changed = check_options(evolve(options, **fields))
     except ValueError as error:
         raise ValueError(str(error).replace("timeout_s", "timeout")) from None
+    if changed.retry_on and not changed.max_retries:
+        raise ValueError("retry_on says after what a task is run again, and max_retries, which is 0, how often")
+    return changed
+
+
+def _dump_retry_on(given: Any) -> bytes:
+    classes = given if isinstance(given, tuple) else (given,)
+    for one in classes:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise ValueError(f"retry_on is {given!r:.100}; it must be an exception class or a tuple of them")
+    if not classes:
+        raise ValueError("retry_on is empty; without retries leave max_retries at 0")
+    return dump_classes(classes)

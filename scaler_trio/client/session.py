@@ -62,6 +62,7 @@ class GraphOwner(Protocol):
     """Who gets the results of a graph."""
 
     def nodes_done(self, rows: Sequence[Row]) -> None: ...
+    def profiled(self, row: Row) -> None: ...
     def dropped(self, error: ScalerError) -> None: ...
 
 
@@ -341,6 +342,10 @@ class Session:
     def _tasks_done(self, effect: do.TasksDone) -> None:
         settle(effect.results)
 
+    def _profiled(self, effect: do.Profiled) -> None:
+        for owner, row in effect.profiles:
+            owner.profiled(row)
+
     def _nodes_done(self, effect: do.NodesDone) -> None:
         effect.owner.nodes_done(effect.rows)
 
@@ -385,6 +390,7 @@ class Session:
 
 _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.TasksDone: Session._tasks_done,
+    do.Profiled: Session._profiled,
     do.NodesDone: Session._nodes_done,
     do.SliceDone: Session._slice_done,
     do.ArrayProgress: Session._array_progress,

@@ -165,6 +165,11 @@ class Completion:
             array.suspects.remove(lo, hi)
         if array.held:
             array.held.remove(lo, hi)
+        if array.retries:
+            array.resting.remove(lo, hi)
+            tried = array.retries if hi - lo > len(array.retries) else range(lo, hi)
+            for row in [row for row in tried if lo <= row < hi]:
+                array.retries.pop(row, None)
         if array.crashes:
             for row in [row for row in array.crashes if lo <= row < hi]:
                 del array.crashes[row]

@@ -2,10 +2,10 @@
 
 How to think about it: the tables of ``state.py`` are the truth. Clients' messages (``submissions.py``, ``arrays.py``,
 ``graphs.py``) put work in, ``feeding.py`` and ``slicing.py`` give it to workers, their reports (``reports.py``,
-``task_results.py``, ``slice_results.py``) end it (``completion.py``, ``delivery.py``) or put it back (``requeue.py``);
-``clients.py``, ``workers.py`` and ``recovery.py`` deal with those that go and come back. Every step ends by feeding
-hungry workers and by putting the step's rows into one message per peer. A message is checked before anything of it is
-taken in: what a peer does wrong closes its session, and nothing else.
+``task_results.py``, ``slice_results.py``) end it (``completion.py``, ``delivery.py``) or put it back (``requeue.py``,
+``retries.py``); ``clients.py``, ``workers.py`` and ``recovery.py`` deal with those that go and come back. Every step
+ends by feeding hungry workers and by putting the step's rows into one message per peer. A message is checked before
+anything of it is taken in: what a peer does wrong closes its session, and nothing else.
 
 Invariants (``check_invariants``): every task is in exactly one state with the fields that it needs; a worker's load is
 the sum of its open rows; every received row of an array is in exactly one of the places that ``records.Array`` names.
@@ -37,6 +37,7 @@ from scaler_trio.scheduler.records import Client, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.reports import Reports
 from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.retries import Retries
 from scaler_trio.scheduler.slice_results import SliceResults
 from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
@@ -113,8 +114,9 @@ class SchedulerCore:
         self.submissions = Submissions(
             state, self.completion, self.delivery, self.recovery, arrays, graphs, self.explaining
         )
-        task_results = TaskResults(state, self.completion, self.requeue, self.recovery)
-        slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.recovery)
+        self.retries = Retries(state, self.requeue)
+        task_results = TaskResults(state, self.completion, self.requeue, self.retries, self.recovery)
+        slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.retries, self.recovery)
         self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery)
         self.clients = Clients(state, self.delivery, graphs, self.recovery)
         self.workers = Workers(state, self.requeue, self.recovery)
@@ -148,6 +150,7 @@ class SchedulerCore:
             elif type(peer) is Worker:
                 self.workers.expire(peer)
         self.recovery.expire()
+        self.retries.expire()
         unsettled = self.state.unsettled
         for worker in list(takewhile(lambda worker: unsettled[worker] <= now, unsettled)):
             self._settle(worker)
@@ -160,6 +163,7 @@ class SchedulerCore:
             self.state.next_departure(),
             unsettled[next(iter(unsettled))] if unsettled else None,
             self.recovery.next_deadline(),
+            self.retries.next_deadline(),
             self.unrunnable.due_at(),
             self.recall.due_at or None,
         )
@@ -215,6 +219,8 @@ class SchedulerCore:
         for client in state.touched:
             if client.rows:
                 self.delivery.flush_rows(client)
+            if client.profiles:
+                client.profiles.clear()
             self._grant(client)
         state.touched.clear()
         for worker in state.assigned:

@@ -48,6 +48,9 @@ class Delivery:
 
     def _send_rows(self, client: Client, rows: list[Row], tasks: list[Task], size: int) -> None:
         message = m.TaskResults(client.sequence + 1, tuple(rows))
+        if client.profiles:
+            profiles = tuple([client.profiles[row[0]] for row in rows if row[0] in client.profiles])
+            message = m.TaskResults(message.sequence, message.rows, profiles)
         self._send(client, Unacknowledged(client.sequence + 1, size + ROW_BYTES * len(rows), message, tasks))
 
     def send_rows_of(self, array: Array, message: m.ArrayResults, attempt: Attempt | None) -> None:

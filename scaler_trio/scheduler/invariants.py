@@ -118,7 +118,7 @@ def _client(client: Client) -> Iterator[str]:
     total = sum(entry.size_bytes for entry in client.unacknowledged)
     if total != client.unacknowledged_bytes:
         yield f"{where}: {client.unacknowledged_bytes} bytes unacknowledged, counted {total}"
-    if client.rows or client.rows_tasks or client.rows_bytes:
+    if client.rows or client.rows_tasks or client.rows_bytes or client.profiles:
         yield f"{where}: result rows left over after a step"
     for line in client.lines.values():
         if line.head() is not None and not line.listed and not client.blocked:
@@ -170,12 +170,15 @@ def _array(array: Array) -> Iterator[str]:
         ("open", [gap for lo, hi in assigned for gap in array.done.missing(lo, hi)]),
         ("to be done again", list(array.redo)),
         ("suspect", list(array.suspects)),
+        ("resting", list(array.resting)),
         ("held", list(array.held)),
         ("new", array.done.missing(array.next, array.received)),
     ):
         for lo, hi in ranges:
             if seen.add(lo, hi) != hi - lo:
                 yield f"{where}: rows {lo} to {hi} are {name} and something else"
+    if not all(row in array.retries for lo, hi in array.resting for row in range(lo, hi)):
+        yield f"{where}: rows {array.resting} rest, {array.retries} were tried"
     if len(seen) != array.received:
         yield f"{where}: {array.received} rows, {len(seen)} accounted for: {seen}"
     for block in array.blocks:

@@ -194,6 +194,7 @@ class ReadyQueues:
             array.queued = False
             array.redo = RangeSet()
             array.suspects = RangeSet()
+            array.resting = RangeSet()
 
     def __bool__(self) -> bool:
         return bool(self.classes)

@@ -98,6 +98,7 @@ class Task:
     node: Node | None = None
     attempt: "Attempt | None" = None  # the assignment that counts; when done, the one that reported the result
     crashes: int = 0  # deaths of its processor that were charged to it
+    retries: int = 0  # runs that raised and were not the last
     alone: bool = False  # to be run with nothing else on its worker: one of several suspects of a worker's death
     rivals: "list[Attempt] | None" = None  # others that run it too: their worker came back too late
 
@@ -107,7 +108,8 @@ class Task:
 
 @define(eq=False, repr=False)
 class Array:
-    """A task array. Each of its received rows is in exactly one of done, redo, suspects, held, an attempt, or new."""
+    """A task array. Each of its received rows is in exactly one of done, redo, suspects, resting, held, an
+    attempt, or new."""
 
     client: "Client"
     number: int
@@ -119,11 +121,13 @@ class Array:
     next: int = 0  # rows from here on were never assigned
     redo: RangeSet = field(factory=RangeSet)  # rows below `next` that must be assigned again
     suspects: RangeSet = field(factory=RangeSet)  # rows that were with a worker that died; they queue as `Suspect`s
+    resting: RangeSet = field(factory=RangeSet)  # rows that raised and are tried again when they have rested
     held: RangeSet = field(factory=RangeSet)  # declared again to a new scheduler: some worker may be running them
     outstanding: "dict[int, Attempt]" = field(factory=dict)  # attempts with open rows that count, by number
     raced: bool = False  # some row may be open in two attempts
     done: RangeSet = field(factory=RangeSet)
     crashes: dict[int, int] = field(factory=dict)  # row -> deaths charged to it
+    retries: dict[int, int] = field(factory=dict)  # row -> its runs that raised and were not the last
     cancelled: RangeSet = field(factory=RangeSet)  # rows whose cancel was asked for
     queued: bool = False  # whether it stands in a ready queue
     unacknowledged: int = 0  # result messages that the client has not acknowledged
@@ -201,6 +205,7 @@ class Client:
     rows: list[tuple[Any, ...]] = field(factory=list)  # results of this step, not yet in a message
     rows_bytes: int = 0
     rows_tasks: list[Task] = field(factory=list)
+    profiles: dict[int, tuple[Any, ...]] = field(factory=dict)  # by task, of results of this step
     received_bytes: int = 0  # payload on this connection, duplicates included
     unassigned_bytes: int = 0  # payload here that no worker has been given yet
     credit_bytes: int = 0  # last announced

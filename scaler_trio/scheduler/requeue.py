@@ -59,7 +59,7 @@ class Requeue:
         state = self.state
         if state.clients.get(array.client.session) is not array.client:
             return  # nobody wants it any more
-        for start, end in self._nowhere(array, attempt, lo, hi):
+        for start, end in self.nowhere(array, attempt, lo, hi):
             wanted: list[Range] = [(start, end)]
             if array.cancelled:
                 for a, b in array.cancelled.within(start, end):
@@ -75,13 +75,19 @@ class Requeue:
         if has_unassigned(array):
             state.ready.add(array, in_front=True)
 
-    def _nowhere(self, array: Array, attempt: Attempt, lo: int, hi: int) -> list[Range]:
+    def nowhere(self, array: Array, attempt: Attempt, lo: int, hi: int) -> list[Range]:
         """The rows that are neither done nor open in another attempt."""
         missing = array.done.missing(lo, hi)
         if not array.raced:
             return missing
         rows = RangeSet(missing)
-        for taken in (array.redo, array.suspects, array.held, *[o.open for o in array.outstanding.values()]):
+        for taken in (
+            array.redo,
+            array.suspects,
+            array.resting,
+            array.held,
+            *[o.open for o in array.outstanding.values()],
+        ):
             if taken is not attempt.open:
                 for a, b in taken.within(lo, hi):
                     rows.remove(a, b)

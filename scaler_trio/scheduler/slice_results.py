@@ -1,6 +1,6 @@
 """Results of slices: passed on as they came, cut where some of their rows had ended before."""
 
-from attrs import define
+from attrs import define, evolve
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
@@ -12,11 +12,13 @@ from scaler_trio.scheduler.estimates import observe
 from scaler_trio.scheduler.records import Array, Attempt, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.retries import Retries
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import TaskEvent
 from scaler_trio.scheduler.tables import read_u32
 
 _CANCELLED = int(Outcome.CANCELLED)
+_RETRY = int(Outcome.RETRY)
 
 
 @define(eq=False, repr=False)
@@ -27,6 +29,7 @@ class SliceResults:
     completion: Completion
     delivery: Delivery
     requeue: Requeue
+    retries: Retries
     recovery: Recovery
 
     def take(self, worker: Worker, message: m.SliceResults) -> None:
@@ -62,6 +65,9 @@ class SliceResults:
         new = array.done.missing(lo, min(hi, array.received))
         if closed < hi - lo and sum([b - a for a, b in new]) > closed:
             array.raced = True  # it reports what it had given back, or lost: somebody else may have it too
+        if any(outcome == _RETRY for _, outcome in message.failed):
+            message, tried = self._retry(array, attempt, message)
+            new = _without(new, tried)
         if stopped:  # for a reason of the worker's own
             new = _without(new, stopped)
         if new == [(lo, hi)]:
@@ -76,6 +82,13 @@ class SliceResults:
                 self.requeue.take_back(attempt, row, row + 1, TaskEvent.CANCELLED)
         self.delivery.forget_if_complete(array)
         state.settle(attempt)
+
+    def _retry(self, array: Array, attempt: Attempt, message: m.SliceResults) -> tuple[m.SliceResults, list[int]]:
+        """The message with the failures that are final, and the rows whose failures are not."""
+        raised = [row for row, outcome in message.failed if outcome == _RETRY and row not in array.done]
+        tried = self.retries.take_rows(array, attempt, raised)
+        failed = tuple([(row, int(Outcome.ERROR) if outcome == _RETRY else outcome) for row, outcome in message.failed])
+        return evolve(message, failed=failed), tried
 
     def _forward(self, array: Array, attempt: Attempt, message: m.SliceResults) -> None:
         """Pass results, all of them new, on to the client, as they are."""

@@ -17,7 +17,7 @@ class TaskState(Enum):
     __hash__ = object.__hash__  # Enum's own is a Python call, in every look-up of the table
 
     WAITING = "waiting"  # for results of other nodes of its graph, or for the graph's end
-    READY = "ready"  # in a ready queue, or held back for a worker that may have it
+    READY = "ready"  # in a ready queue; or held back for a worker that may have it, or until it is tried again
     ASSIGNED = "assigned"  # at one worker, queued or running there
     CANCELLING = "cancelling"  # at one worker, which was told to stop it
     DONE = "done"  # its result is made, and not yet acknowledged by the client
@@ -35,6 +35,7 @@ class TaskEvent(Enum):
     RETURN = "return"  # the worker gives it back unstarted, for whatever reason
     REQUEUE = "requeue"  # its worker or processor was lost, and it may run again
     CRASH_LIMIT = "crash limit"
+    RETRY = "retry"  # it raised, and may be tried again
     CANCEL = "cancel"
     CANCELLED = "cancelled"  # the worker confirms, or stopped it for a reason of its own
     UPSTREAM_FAILED = "upstream failed"
@@ -59,6 +60,7 @@ TRANSITIONS: Final[dict[tuple[TaskState, TaskEvent], TaskState | None]] = {
     (_S.ASSIGNED, _E.RETURN): _S.READY,
     (_S.ASSIGNED, _E.REQUEUE): _S.READY,
     (_S.ASSIGNED, _E.CRASH_LIMIT): _S.DONE,
+    (_S.ASSIGNED, _E.RETRY): _S.READY,
     (_S.ASSIGNED, _E.CANCEL): _S.CANCELLING,
     (_S.ASSIGNED, _E.CANCELLED): _S.READY,  # nobody asked for it
     (_S.ASSIGNED, _E.ABANDON): _S.DONE,
@@ -66,6 +68,7 @@ TRANSITIONS: Final[dict[tuple[TaskState, TaskEvent], TaskState | None]] = {
     (_S.CANCELLING, _E.RETURN): _S.DONE,
     (_S.CANCELLING, _E.REQUEUE): _S.DONE,
     (_S.CANCELLING, _E.CRASH_LIMIT): _S.DONE,
+    (_S.CANCELLING, _E.RETRY): _S.DONE,
     (_S.CANCELLING, _E.CANCEL): None,
     (_S.CANCELLING, _E.CANCELLED): _S.DONE,
     (_S.CANCELLING, _E.ABANDON): _S.DONE,
@@ -83,7 +86,7 @@ IMPOSSIBLE: Final[dict[tuple[TaskState, TaskEvent], str]] = {
     **{
         (state, event): _NO_ATTEMPT
         for state in (_S.WAITING, _S.READY, _S.DONE)
-        for event in (_E.RETURN, _E.REQUEUE, _E.CRASH_LIMIT, _E.CANCELLED)
+        for event in (_E.RETURN, _E.REQUEUE, _E.CRASH_LIMIT, _E.RETRY, _E.CANCELLED)
     },
     **{
         (state, event): _NOT_QUEUED

@@ -12,6 +12,7 @@ from scaler_trio.scheduler.ownership import find
 from scaler_trio.scheduler.records import Attempt, Client, Function, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue
+from scaler_trio.scheduler.retries import Retries
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
 
@@ -26,6 +27,7 @@ class TaskResults:
     state: SchedulerState
     completion: Completion
     requeue: Requeue
+    retries: Retries
     recovery: Recovery
 
     def take(self, worker: Worker, message: m.AttemptResults) -> None:
@@ -36,6 +38,8 @@ class TaskResults:
         """
         rows, found = find(self.state, self.recovery, worker, message, Task)
         now = worker.last_report_at = self.state.now
+        if message.profiles:
+            self._take_profiles(worker, message)
         client: Client | None = None
         function: Function | None = None
         mine, touched = worker.attempts, self.state.touched
@@ -99,6 +103,18 @@ class TaskResults:
         if function is not None and client is not None:
             self._account(worker, client, function, count, seconds_sum, items, load_s)
 
+    def _take_profiles(self, worker: Worker, message: m.AttemptResults) -> None:
+        """What tasks used goes to their clients with their results, if these do in this step."""
+        now = self.state.now
+        for number, cpu_s, peak_bytes, since_s in message.profiles:
+            attempt = self.state.attempts.get(number)
+            if attempt is None or attempt.worker is not worker or type(attempt.source) is not Task:
+                continue
+            task = attempt.source
+            queue_s = max(0.0, now - since_s - _ready_at(task))
+            task.client.profiles[task.number] = (task.number, cpu_s, peak_bytes, queue_s, worker.name)
+            self.state.touched[task.client] = None
+
     def _account(
         self, worker: Worker, client: Client, function: Function, count: int, seconds: float, items: int, load_s: float
     ) -> None:
@@ -123,7 +139,11 @@ class TaskResults:
         assert type(task) is Task
         was_open = state.close_rows(attempt, 0, 1)
         outcome = Outcome(number)
-        if outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:
+        if outcome is Outcome.RETRY and not self.retries.take_task(task, attempt):
+            outcome = Outcome.ERROR
+        if outcome is Outcome.RETRY:
+            state.references.discard(objects)
+        elif outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:
             # The worker stopped it for a reason of its own; whoever lost a race was told to.
             state.references.discard(objects)
             self.requeue.take_back(attempt, 0, 1, TaskEvent.CANCELLED)
@@ -143,3 +163,10 @@ class TaskResults:
         """A result that nobody waits for: the worker may forget it."""
         self.state.references.discard(row[3])
         self.state.tell_settled(worker, row[0])
+
+
+def _ready_at(task: Task) -> float:
+    """When it could have been run: at what came before its last assignment."""
+    story = task.story
+    at = max((i for i, entry in enumerate(story) if entry[1] == "assign"), default=0)
+    return float(story[max(0, at - 1)][0])

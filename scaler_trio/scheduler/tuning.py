@@ -43,6 +43,12 @@ class Tuning:
     settle_s: float = 0.500
     """How long a worker may be left to keep settled results until there is something else to tell it."""
 
+    first_pause_s: float = 0.1
+    """How long an item that raised rests before its first retry; twice as long before each further one …"""
+
+    longest_pause_s: float = 30.0
+    """… up to this: what it waits for is probably a service of somebody else that should not be hammered."""
+
     reconnect_grace_s: float = 0.5
     """How long a lost worker may come back before its work goes to others."""
 

@@ -123,7 +123,8 @@ class Workers:
             source.alone = False
             source.client.unassigned_bytes -= len(source.payload)
         elif type(source) is Array:
-            free = sum([source.redo.remove(lo, hi) + source.suspects.remove(lo, hi) for lo, hi in attempt.open])
+            places = (source.redo, source.suspects, source.resting)
+            free = sum([place.remove(lo, hi) for lo, hi in attempt.open for place in places])
             if free < len(attempt.open):
                 source.raced = True
             source.outstanding[attempt.number] = attempt

@@ -8,7 +8,14 @@ from scaler_trio.errors import (
     SerializationError,
 )
 from scaler_trio.serialization.custom import Packer, Serializer
-from scaler_trio.serialization.functions import Style, dump_function, function_name, load_function
+from scaler_trio.serialization.functions import (
+    Style,
+    dump_classes,
+    dump_function,
+    function_name,
+    load_classes,
+    load_function,
+)
 from scaler_trio.serialization.objects import load_object
 from scaler_trio.serialization.pickling import PLAIN, Dumped, write_object
 from scaler_trio.serialization.references import Input, ObjectReference, Sink, Source, Stored
@@ -34,11 +41,13 @@ __all__ = [
     "Stored",
     "Style",
     "dump_call",
+    "dump_classes",
     "dump_error",
     "dump_function",
     "dump_result",
     "dump_row",
     "function_name",
+    "load_classes",
     "load_error",
     "load_function",
     "load_object",

@@ -48,6 +48,35 @@ def load_function(payload: Buffer) -> Callable[[Any], Any]:
     return lambda row: function(*row[0], **row[1])
 
 
+def dump_classes(classes: tuple[type[BaseException], ...]) -> bytes:
+    """The payload of exception classes; of ``Exception`` alone it is empty.
+
+    Raises:
+        CannotPickle: one of them.
+    """
+    if classes == (Exception,):
+        return b""
+    try:
+        return dump_in_band(classes)
+    except Exception as error:
+        raise cannot_pickle("the exceptions in retry_on", error) from error
+
+
+def load_classes(payload: Buffer) -> tuple[type[BaseException], ...]:
+    """The inverse.
+
+    Raises:
+        CannotUnpickle: most often because their module is missing here.
+    """
+    if not payload:
+        return (Exception,)
+    try:
+        classes: tuple[type[BaseException], ...] = pickle.loads(payload)
+    except Exception as error:
+        raise cannot_unpickle("the exceptions in retry_on", error) from error
+    return classes
+
+
 def function_name(function: Callable[..., Any]) -> str:
     """A name for people."""
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)

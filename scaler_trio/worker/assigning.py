@@ -2,8 +2,9 @@
 
 from scaler_protocol import messages as m
 from scaler_trio.worker import feeding, tuning
+from scaler_trio.worker.channel import PLAIN, Manner
 from scaler_trio.worker.errors import PeerFault
-from scaler_trio.worker.records import Attempt, Function, PagedRows, Piece, SingleRow
+from scaler_trio.worker.records import Attempt, PagedRows, Piece, SingleRow
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
@@ -22,12 +23,20 @@ def slice_fault(message: m.AssignSlice) -> str | None:
     return None
 
 
+def manner_of(options: m.TaskOptions, *, of_slice: bool = False) -> Manner | None:
+    """How a processor calls the function for these options; None = plainly. Rows of slices are not profiled."""
+    if options is m.DEFAULT_OPTIONS:
+        return None
+    retry_on = options.retry_on if options.max_retries else None
+    manner = Manner(retry_on, profiled=options.profiling and not of_slice)
+    return None if manner == PLAIN else manner
+
+
 def on_put_function(state: WorkerState, message: m.PutFunction) -> None:
     _check_known(state, "PutFunction")
     if message.function in state.functions:
         raise PeerFault(f"function {message.function} was defined twice")
-    state.last_key += 1
-    state.functions[message.function] = Function(state.last_key, message.name, message.payload)
+    state.functions[message.function] = state.new_function(message.name, message.payload)
 
 
 def on_forget_functions(state: WorkerState, message: m.ForgetFunctions) -> None:
@@ -59,6 +68,8 @@ def on_assign_tasks(state: WorkerState, message: m.AssignTasks) -> None:
     _check_room(state, len(rows))
     step(Row.UNKNOWN, Happening.ASSIGN, message)
     attempts, epoch = state.attempts, state.epoch
+    manners = [manner_of(options) for options in options_of]
+    is_plain = not any(manners)
     fresh: list[Attempt] = []
     for number, client, task, function_number, payload, inputs, options in rows:
         if state.inputs and (before := state.inputs.pop(number, ())):
@@ -69,6 +80,8 @@ def on_assign_tasks(state: WorkerState, message: m.AssignTasks) -> None:
             continue  # a duplicate
         size = len(payload) + sum(map(len, inputs)) if inputs else len(payload)
         function = functions[function_number]
+        if not is_plain:
+            function = state.variant(function, manners[options])
         function.attempts += 1
         work = SingleRow(payload, inputs)
         attempt = Attempt(epoch, number, client, task, 0, 1, function, options_of[options], work, size, 1)
@@ -92,6 +105,7 @@ def on_assign_slice(state: WorkerState, message: m.AssignSlice) -> None:
     _check_room(state, 1)
     if (state.epoch, message.attempt) in state.attempts:
         return
+    function = state.variant(function, manner_of(message.options, of_slice=True))
     if not function.mean_ns:
         function.mean_ns = int(message.expected_s * 1e9)
     rows = message.hi - message.lo

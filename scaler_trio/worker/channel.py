@@ -23,6 +23,7 @@ PAGES: Final = 4  # rows of an array
 TASKS: Final = 5  # msgpack: (key, payload, inputs) each
 TRUNCATE: Final = 6  # u64 first item that was taken back, u64 generation
 WAKE: Final = 7  # there is room in the ring again
+MANNER: Final = 8  # msgpack: (key, manner), before the function of that key
 
 _HEAD: Final = struct.Struct("<II")
 _PAGES: Final = struct.Struct("<QQIIII")
@@ -45,6 +46,17 @@ class Pages(NamedTuple):
     data: Buffer
 
 
+class Manner(NamedTuple):
+    """How a function is to be called, if not plainly. With it the function has a key of its own, so that items, and
+    the loop that runs them, need not know."""
+
+    retry_on: bytes | None = None  # what its failures are compared with, None = they are final
+    profiled: bool = False  # its CPU time and memory are measured
+
+
+PLAIN: Final = Manner()
+
+
 def configure(settings: dict[str, Any]) -> list[Buffer]:
     """Where the objects are, and who we are to them."""
     return _frame(CONFIGURE, msgpack.packb(settings))
@@ -53,6 +65,11 @@ def configure(settings: dict[str, Any]) -> list[Buffer]:
 def function(key: int, payload: Buffer) -> list[Buffer]:
     """A function, before the first item that needs it."""
     return [_HEAD.pack(8 + len(payload), FUNCTION) + _U64.pack(key), payload]
+
+
+def manner(key: int, how: Manner) -> list[Buffer]:
+    """How the function that follows with this key is to be called."""
+    return _frame(MANNER, msgpack.packb((key, *how)))
 
 
 def forget(keys: Sequence[int]) -> list[Buffer]:
@@ -134,6 +151,12 @@ def read_configure(body: bytes) -> dict[str, Any]:
 def read_function(body: bytes) -> tuple[int, memoryview]:
     """The inverse of ``function``."""
     return _U64.unpack_from(body)[0], memoryview(body)[8:]
+
+
+def read_manner(body: bytes) -> tuple[int, Manner]:
+    """The inverse of ``manner``."""
+    key, *how = msgpack.unpackb(body)
+    return key, Manner(*how)
 
 
 def read_forget(body: bytes) -> tuple[int, ...]:

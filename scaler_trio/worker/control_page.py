@@ -19,7 +19,8 @@ import time
 from typing import Final, NamedTuple
 
 from scaler_protocol.limits import KIB, MIB
-from scaler_trio.worker.events import Taken
+from scaler_trio.worker.events import Profile, Taken
+from scaler_trio.worker.processor_profile import PROFILE
 
 # Cells that the agent writes, one cache line…
 LIMIT: Final = 0  # the processor may claim items below it
@@ -48,6 +49,9 @@ DATA_BYTES: Final = 1 * MIB
 
 HAS_OBJECTS: Final = 0x80
 """Flag on an outcome: behind the payload are the ids of the objects that it names, then their number (u32)."""
+
+HAS_PROFILE: Final = 0x40
+"""Flag on an outcome: behind all that is what the item used (``PROFILE``)."""
 
 OBJECT_ID_BYTES: Final = 24
 
@@ -169,30 +173,44 @@ class ControlPage:
         if len(data) < size:
             data += bytes(self.data[: size - len(data)])
         objects: dict[int, tuple[bytes, ...]] = {}
+        profiles: dict[int, Profile] | None = None
         if outcomes.count(0) == len(outcomes):
             outcomes = b""
         else:
             for index in range(low, low + len(outcomes)):
                 self.outcomes[index & MASK] = 0
-            lengths, data, outcomes = _split_objects(first, lengths, data, outcomes, objects)
+            if max(outcomes) >= HAS_PROFILE:
+                profiles = {}
+                lengths, data, outcomes = _split(first, lengths, data, outcomes, objects, profiles)
         self._taken, self._taken_end_ns = done, ends[-1]
         self._taken_bytes += size
         cells[TAKEN_BYTES] = self._taken_bytes
         cells[TAKEN_ITEMS] = done
-        return Taken(first, lengths, data, outcomes, objects, ends)
+        return Taken(first, lengths, data, outcomes, objects, ends, profiles)
 
 
-def _split_objects(
-    first: int, lengths: bytes, data: bytes, outcomes: bytes, objects: dict[int, tuple[bytes, ...]]
+def _split(
+    first: int,
+    lengths: bytes,
+    data: bytes,
+    outcomes: bytes,
+    objects: dict[int, tuple[bytes, ...]],
+    profiles: dict[int, Profile],
 ) -> tuple[bytes, bytes, bytes]:
-    """Separate payloads from the object ids behind them; rare, so it may look at every item."""
-    if max(outcomes) < HAS_OBJECTS:
-        return lengths, data, outcomes
+    """Separate payloads from object ids and profiles behind them; rare, so it may look at every item."""
+    now_ns = time.monotonic_ns()
     sizes = memoryview(bytearray(lengths)).cast("I")
     pieces, plain = [], bytearray(outcomes)
     at = 0
     for index, outcome in enumerate(outcomes):
-        end = at + sizes[index]
+        upto = end = at + sizes[index]
+        if outcome & HAS_PROFILE:
+            end -= PROFILE.size
+            cpu_ns, peak_bytes, started_ns = PROFILE.unpack_from(data, end)
+            profiles[first + index] = cpu_ns * 1e-9, peak_bytes, max(0, now_ns - started_ns) * 1e-9
+            sizes[index] = end - at
+            outcome ^= HAS_PROFILE
+            plain[index] = outcome
         if outcome & HAS_OBJECTS:
             count = int.from_bytes(data[end - 4 : end], "little")
             ids_at = end - 4 - count * OBJECT_ID_BYTES
@@ -203,5 +221,5 @@ def _split_objects(
             pieces.append(data[at:ids_at])
         else:
             pieces.append(data[at:end])
-        at = end
+        at = upto
     return bytes(sizes), b"".join(pieces), b"" if not any(plain) else bytes(plain)

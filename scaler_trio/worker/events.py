@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.values import frozen
-from scaler_trio.worker.channel import Pages
+from scaler_trio.worker.channel import Manner, Pages
 
 Task = tuple[int, Buffer, Sequence[Buffer]]
 """(function key, payload, payloads of inputs)."""
+
+
+Profile = tuple[float, int, float]
+"""CPU seconds, peak memory in bytes, seconds since it began."""
 
 
 class Taken(NamedTuple):
@@ -23,6 +27,7 @@ class Taken(NamedTuple):
     outcomes: bytes  # one byte each, or b"" = all are values
     objects: dict[int, tuple[bytes, ...]]  # by item, only items that name any
     ends_ns: Sequence[int]  # one more than items: item i ran from ends_ns[i] to ends_ns[i + 1]
+    profiles: dict[int, Profile] | None = None  # by item, only items that were measured
 
     @property
     def items(self) -> int:
@@ -99,7 +104,7 @@ class Resend(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """To a slot's processor, in this order: forget, functions, items. Then ``limit`` holds."""
+    """To a slot's processor, in this order: forget, manners, functions, items. Then ``limit`` holds."""
 
     slot: int
     forget: tuple[int, ...]
@@ -107,6 +112,7 @@ class Feed(NamedTuple):
     parts: tuple[Pages | tuple[Task, ...], ...]
     limit: int
     wake_at: int | None
+    manners: tuple[tuple[int, Manner], ...] = ()  # of those of the functions that are not called plainly
 
 
 class Truncate(NamedTuple):

@@ -109,6 +109,7 @@ def _fill(
 
 def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
     functions = []
+    manners = []
     ready: list[Pages | tuple[e.Task, ...]] = []
     tasks: list[e.Task] = []
     for fed in parts:
@@ -116,6 +117,8 @@ def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
         if function.key not in slot.functions:
             slot.functions.add(function.key)
             functions.append((function.key, function.payload))
+            if function.manner is not None:
+                manners.append((function.key, function.manner))
         if type(work) is SingleRow:
             tasks.append((function.key, work.payload, work.inputs))
             continue
@@ -132,7 +135,7 @@ def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
     wake_at = (
         slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if state.queued_rows else None
     )
-    return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at)
+    return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at, tuple(manners))
 
 
 def _pages(key: int, expected_ns: int, work: PagedRows, lo: int, hi: int) -> Pages:

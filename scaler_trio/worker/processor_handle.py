@@ -84,6 +84,8 @@ class ProcessorHandle:
         """Hand over functions and items."""
         if effect.forget:
             self.send(channel.forget(effect.forget))
+        for key, how in effect.manners:
+            self.send(channel.manner(key, how))
         for key, payload in effect.functions:
             self.send(channel.function(key, payload))
         for part in effect.parts:

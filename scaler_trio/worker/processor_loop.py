@@ -41,7 +41,7 @@ from scaler_trio.worker.control_page import (
 from scaler_trio.worker.processor_batches import Batch, PageBatch, TaskBatch
 from scaler_trio.worker.processor_functions import Functions
 from scaler_trio.worker.processor_paces import Pace, Paces
-from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_failure, dump_value
+from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
 
 LATE_NS: Final = 2_000_000
@@ -194,8 +194,7 @@ class ProcessorLoop:
                     except BaseException as error:  # SystemExit and KeyboardInterrupt too, as multiprocessing.Pool does
                         if item == self._interrupted:
                             raise TaskInterrupted("the task was cancelled") from error
-                        payload = dump_failure(error)
-                        outcomes[item & MASK] = Outcome.ERROR
+                        payload, outcomes[item & MASK] = self._functions.failed(error)
                     size = len(payload)
                     end = position + size
                     if end > stop:
@@ -306,6 +305,9 @@ class ProcessorLoop:
         elif kind == channel.FUNCTION:
             key, payload = channel.read_function(body)
             self._functions.payloads[key] = payload
+        elif kind == channel.MANNER:
+            key, manner = channel.read_manner(body)
+            self._functions.manners[key] = manner
         elif kind == channel.FORGET:
             for key in channel.read_forget(body):
                 self._functions.forget(key)

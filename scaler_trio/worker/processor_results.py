@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_trio.serialization import RemoteError, dump_error, dump_result
-from scaler_trio.worker.control_page import HAS_OBJECTS
+from scaler_trio.worker.control_page import HAS_OBJECTS, HAS_PROFILE
+from scaler_trio.worker.processor_profile import Profiled
 from scaler_trio.worker.processor_store import ObjectStore
 
 PLAIN: Final = frozenset({int, float, bool})
@@ -39,6 +40,9 @@ def dump_value(value: Any, store: ObjectStore) -> tuple[bytes, int]:
     Raises:
         CannotPickle, and what writing a large one to the object storage raises: the item's error.
     """
+    if type(value) is Profiled:
+        payload, flags = dump_value(value.value, store)
+        return payload + value.profile, flags | HAS_PROFILE
     payload, objects = dump_result(value, store)
     if not objects:
         return payload, 0

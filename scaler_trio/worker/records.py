@@ -9,6 +9,7 @@ from attrs import define, field
 from scaler_protocol import Buffer
 from scaler_protocol.messages import Outcome, TaskOptions
 from scaler_trio.ranges import RangeSet
+from scaler_trio.worker.channel import Manner
 
 
 @define(eq=False)
@@ -21,6 +22,8 @@ class Function:
     attempts: int = 0  # unfinished attempts that name it
     is_forgotten: bool = False  # no new assignment can name it
     mean_ns: int = 0  # running time of one item, smoothed; 0 = unknown
+    manner: Manner | None = None  # how it is called, if not plainly
+    variants: "dict[Manner, Function]" = field(factory=dict)  # the same function, called in other manners
 
     def ran(self, items: int, elapsed_ns: int) -> None:
         """Learn from ``items`` that ran ``elapsed_ns`` together."""

@@ -6,7 +6,7 @@ from typing import Final
 from scaler_protocol import Message, limits
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
-from scaler_trio.worker.events import Taken
+from scaler_trio.worker.events import Profile, Taken
 from scaler_trio.worker.records import Kept
 
 KEPT_OVERHEAD_BYTES: Final = 200
@@ -78,6 +78,12 @@ class Reader:
             attempt, lo, hi, failed, objects, elapsed_ns * 1e-9, lengths.cast("B") if count else b"", data
         )
         return Kept(lo, hi, size + 4 * count + KEPT_OVERHEAD_BYTES, message), elapsed_ns
+
+
+def with_profile(kept: Kept, profile: Profile) -> Kept:
+    """A single result as a message of its own, with what it used."""
+    row = kept.report
+    return kept._replace(report=m.AttemptResults((row,), ((row[0], *profile),)))
 
 
 def one_row(attempt: int, is_slice: bool, row: int, outcome: Outcome, text: bytes, seconds: float) -> Kept:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
+from scaler_protocol import Buffer
 from scaler_trio.worker import events as e
 from scaler_trio.worker import reports, tuning
+from scaler_trio.worker.channel import Manner
 from scaler_trio.worker.records import Attempt, Function, Kept, Piece, SingleRow, Slot, Withdrawal
 
 
@@ -129,10 +131,25 @@ class WorkerState:
         if not attempt.kept:
             self.attempts.pop((attempt.epoch, attempt.number), None)
 
+    def new_function(self, name: str, payload: Buffer, manner: Manner | None = None) -> Function:
+        """A function, or another manner of calling one."""
+        self.last_key += 1
+        return Function(self.last_key, name, payload, manner=manner)
+
+    def variant(self, function: Function, manner: Manner | None) -> Function:
+        """The function called in this manner."""
+        if manner is None:
+            return function
+        variant = function.variants.get(manner)
+        if variant is None:
+            variant = function.variants[manner] = self.new_function(function.name, function.payload, manner)
+        return variant
+
     def forget(self, function: Function) -> None:
         """No new assignment will name it."""
-        function.is_forgotten = True
-        self.drop_function_if_unused(function)
+        for one in (function, *function.variants.values()):
+            one.is_forgotten = True
+            self.drop_function_if_unused(one)
 
     def drop_function_if_unused(self, function: Function) -> None:
         """Have the processors forget a function that nothing will name again."""

@@ -18,7 +18,7 @@ def take(state: WorkerState, slot: Slot, taken: e.Taken) -> None:
     while left := reader.left:
         fed = slot.fed[0]
         attempt = fed.attempt
-        if stopped is None and type(attempt.work) is SingleRow:
+        if stopped is None and type(attempt.work) is SingleRow and not taken.profiles:
             _take_tasks(state, slot, reader, send)
             continue
         rows = min(fed.hi - fed.lo, left)
@@ -29,6 +29,8 @@ def take(state: WorkerState, slot: Slot, taken: e.Taken) -> None:
         step(Row.STOPPING if override else Row.CLAIMED, Happening.FINISH, attempt)
         if type(attempt.work) is SingleRow:
             kept, elapsed_ns = reader.single(attempt.number, override[1] if override else None)
+            if taken.profiles and (profile := taken.profiles.get(fed.first)):
+                kept = reports.with_profile(kept, profile)
         else:
             kept, elapsed_ns = reader.rows(attempt.number, fed.lo, fed.lo + rows, override)
         attempt.function.ran(rows, elapsed_ns)

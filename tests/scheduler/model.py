@@ -7,7 +7,7 @@ exactly one result, the right one, and that the core remembers nothing.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import count, pairwise
 from typing import Any
@@ -22,7 +22,8 @@ from scaler_trio.scheduler.core import ClientConnected, Event, PeerLost, Receive
 from scaler_trio.scheduler.effects import Effects
 from tests.kit.scheduler import check_no_work, over_the_wire, u32
 
-PATIENT = TaskOptions(crash_limit=1000)
+RETRIES = 2
+PATIENT = TaskOptions(crash_limit=1000, max_retries=RETRIES)
 DEADLY = TaskOptions(crash_limit=2)
 WITH_GPU = TaskOptions(crash_limit=1000, capabilities=(("gpu", 1),), priority=1)
 
@@ -138,7 +139,7 @@ class ModelClient(Peer):
         options = {0: DEADLY, 1: WITH_GPU}.get(kind, PATIENT)
         numbers = [next(self.numbers) for _ in range(amount)]
         for number in numbers:
-            prefix = {0: b"kill", 2: b"object", 3: b"raise"}.get(kind, b"plain")
+            prefix = {0: b"kill", 2: b"object", 3: b"raise", 4: b"flaky"}.get(kind, b"plain")
             self.items[number] = Item(prefix + b"%d" % number, options)
         self.send_tasks(numbers)
 
@@ -290,6 +291,9 @@ class ModelClient(Peer):
                 assert outcome == Outcome.CRASHED, (number, item)
             elif item.payload.startswith(b"raise"):
                 assert (outcome, payload) == (Outcome.ERROR, b"raised " + item.payload), (number, item)
+                assert self.world.failures[self.session, number, 0] > RETRIES
+            elif item.payload.startswith(b"flaky") and outcome == Outcome.ERROR:
+                assert self.world.failures[self.session, number, 0] > RETRIES
             elif item.graph >= 0 and any(self.items[n].payload.startswith(b"raise") for n in self.graphs[item.graph]):
                 assert outcome == Outcome.UPSTREAM, (number, item)
                 assert self.items[int(payload)].payload.startswith(b"raise")
@@ -300,6 +304,9 @@ class ModelClient(Peer):
             for row, (outcome, payload) in array.results.items():
                 if outcome == Outcome.CANCELLED:
                     assert row in array.cancelled
+                elif outcome == Outcome.ERROR:
+                    assert payload == b"raised row %d" % row
+                    assert self.world.failures[self.session, number, row] > RETRIES
                 else:
                     assert (outcome, payload) == (Outcome.VALUE, b"row %d" % row), (number, row)
 
@@ -466,10 +473,12 @@ class ModelWorker(Peer):
             self.drop_if_empty(held)
             return True
         held.open.remove(row)
-        if payload is None:
+        is_flaky = row % 4 == 3 if payload is None else payload.startswith(b"flaky")
+        if (is_flaky and how in (2, 3)) or (payload is not None and payload.startswith(b"raise")):
+            self.world.failures[held.client, held.task, row] += 1
+            held.finished[row] = (int(Outcome.RETRY), b"raised " + (payload or b"row %d" % row), ())
+        elif payload is None:
             held.finished[row] = (0, b"row %d" % row, ())
-        elif payload.startswith(b"raise"):
-            held.finished[row] = (int(Outcome.ERROR), b"raised " + payload, ())
         else:
             named = (object_id(SessionId(self.session), next(self.objects)),) if payload.startswith(b"object") else ()
             held.finished[row] = (0, result_of(payload, held.inputs), named)
@@ -500,6 +509,7 @@ class World:
         self.epoch = 1
         self.sessions = count(1)
         self.objects: dict[bytes, int] = {}
+        self.failures: Counter[tuple[bytes, int, int]] = Counter()  # by client, task, row
         self.core = self.new_core()
         self.clients: list[ModelClient] = []
         self.workers: list[ModelWorker] = []
@@ -681,6 +691,7 @@ class World:
             self.event(PeerLost(client.session, on_purpose=True))
         check_no_work(self.core)
         assert not self.core.state.clients
+        assert not self.core.retries.pauses
         assert set(self.core.state.workers) == {worker.session for worker in self.workers}
         for worker in self.workers:
             while worker.inbox:

@@ -10,6 +10,7 @@ from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome, ReturnReason
 from scaler_trio.worker import events as e
 from scaler_trio.worker import tuning
+from scaler_trio.worker.channel import Manner
 from scaler_trio.worker.errors import InternalError, PeerFault
 from scaler_trio.worker.states import TABLE, Happening, Row, step
 from tests.worker.simulated_worker import CLIENT, SimulatedWorker, slice_message
@@ -33,6 +34,32 @@ def two() -> Iterator[SimulatedWorker]:
     worker.connect()
     yield worker
     worker.core.check_invariants()
+
+
+# --------------------------------------------------------------------------------------------------------- manners
+
+
+def fed_functions(worker: SimulatedWorker, *options: m.TaskOptions) -> list[tuple[int, Manner | None]]:
+    """The key of each task's function, and how it is called, in the feed that brings them."""
+    rows = tuple((n, CLIENT, n, 1, b"row", (), n - 1) for n in range(1, len(options) + 1))
+    (feed,) = [x for x in worker.core.handle(m.AssignTasks(options, rows), worker.now) if isinstance(x, e.Feed)]
+    manners = dict(feed.manners)
+    return [(task[0], manners.get(task[0])) for part in feed.parts for task in part]
+
+
+def test_a_task_with_retries_calls_its_function_in_another_manner_under_another_key(one: SimulatedWorker) -> None:
+    one.core.state.functions[1].mean_ns = 1000
+    retried = m.TaskOptions(max_retries=3, retry_on=b"classes")
+    first, second = fed_functions(one, m.DEFAULT_OPTIONS, retried)
+    assert first[1] is None
+    assert second[1] == Manner(retry_on=b"classes")
+    assert first[0] != second[0]
+
+
+def test_what_is_called_in_the_same_manner_has_the_same_key(one: SimulatedWorker) -> None:
+    one.core.state.functions[1].mean_ns = 1000
+    first, second = fed_functions(one, m.TaskOptions(max_retries=3), m.TaskOptions(max_retries=9))
+    assert first == second
 
 
 # --------------------------------------------------------------------------------------------------------- feeding

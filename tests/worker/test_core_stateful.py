@@ -54,10 +54,10 @@ class WorkerMachine(RuleBasedStateMachine):
         self.worker.connect(epoch=self.worker.epoch + is_new)
 
     @precondition(lambda self: self._is_known)
-    @rule(count=st.integers(1, 3), function=st.integers(1, 2))
-    def assign_tasks(self, count: int, function: int) -> None:
+    @rule(count=st.integers(1, 3), function=st.integers(1, 2), retries=st.integers(0, 2))
+    def assign_tasks(self, count: int, function: int, retries: int) -> None:
         for _ in range(count):
-            self.rows[self.worker.task(function)] = 1
+            self.rows[self.worker.task(function, m.TaskOptions(max_retries=retries))] = 1
 
     @precondition(lambda self: self._is_known)
     @rule(
@@ -65,9 +65,10 @@ class WorkerMachine(RuleBasedStateMachine):
         page_rows=st.sampled_from([1, 4]),
         expected_s=st.sampled_from([0.0, 1e-6, 1e-3, 1.0]),
         timeout_s=st.sampled_from([0.0, 0.0, 0.5]),
+        retries=st.integers(0, 1),
     )
-    def assign_slice(self, rows: int, page_rows: int, expected_s: float, timeout_s: float) -> None:
-        options = m.TaskOptions(timeout_s=timeout_s)
+    def assign_slice(self, rows: int, page_rows: int, expected_s: float, timeout_s: float, retries: int) -> None:
+        options = m.TaskOptions(timeout_s=timeout_s, max_retries=retries)
         number = self.worker.slice(rows, page_rows=page_rows, expected_s=expected_s, options=options)
         self.rows[number] = rows
 
