@@ -13,6 +13,7 @@ from attrs import evolve
 
 from scaler_protocol import check_options
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
+from scaler_trio.client import nested as nested_sessions
 from scaler_trio.client.array_call import ArrayCall
 from scaler_trio.client.functions import FunctionCache
 from scaler_trio.client.future import ScalerFuture
@@ -80,12 +81,18 @@ class Client:
         self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout}
         self._options = DEFAULT_OPTIONS
         self._functions = FunctionCache()
+        self._session: Session
         find_token = partial(_find_token, str(where), token, token_file)
         find_token()  # what is no token is an error here; one that is not there yet may come while we try
-        self._session = Session(where, find_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
+        make = partial(Session, where, find_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
+        nested = nested_sessions.join(where, make) if token is None and token_file is None else None
+        if nested is not None:
+            self._session, self._functions = nested
+        else:
+            self._session = make()
+            self._session.start()
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
-        self._session.start()
         # A dropped client lets its thread end once nothing is unfinished; at the interpreter's end all are closed.
         self._finalizer = weakref.finalize(self, self._session.stop_when_idle)
         self._finalizer.atexit = False

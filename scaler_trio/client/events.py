@@ -144,6 +144,14 @@ class Tick:
 
 
 @frozen
+class GivenUp:
+    """These are cancelled, and whoever waits for them is told why."""
+
+    numbers: Sequence[int]
+    reason: str
+
+
+@frozen
 class Cleared:
     """The client wants nothing any more of what it has submitted and stored."""
 
@@ -167,6 +175,7 @@ Event: TypeAlias = (
     | ObjectsHeld
     | ObjectsReleased
     | Tick
+    | GivenUp
     | Cleared
     | Abandoned
 )

@@ -11,7 +11,7 @@ import trio
 from scaler_protocol import Buffer
 from scaler_protocol.limits import MIB
 from scaler_trio.worker import channel
-from scaler_trio.worker.control_page import CANCEL, GENERATION, LIMIT, STUCK, TAKEN_ITEMS, ControlPage
+from scaler_trio.worker.control_page import CANCEL, GENERATION, LIMIT, RESUMED, STUCK, TAKEN_ITEMS, ControlPage
 from scaler_trio.worker.events import Feed, Progress
 from scaler_trio.worker.output import Forwarder, Output
 from scaler_trio.worker.template_handle import TemplateHandle
@@ -73,7 +73,10 @@ class ProcessorHandle:
             self.send(channel.wake())
         # What finished between the two reads stays for the next look: the core counts by what was taken.
         running = sight.running if sight.running == page.cells[TAKEN_ITEMS] else None
-        return Progress(self.slot, taken, sight.claimed, running, sight.running_ns * 1e-9)
+        seconds = sight.running_ns * 1e-9
+        if not sight.waiting or sight.done != page.cells[TAKEN_ITEMS]:
+            return Progress(self.slot, taken, sight.claimed, running, seconds)
+        return Progress(self.slot, taken, sight.claimed, running, seconds, sight.waiting, sight.request, page.session())
 
     @property
     def is_idle(self) -> bool:
@@ -96,6 +99,11 @@ class ProcessorHandle:
         if limit is not None:
             self.send(channel.truncate(limit, self.page.cells[GENERATION]))
         return limit
+
+    def resume(self, request: int) -> None:
+        """Let the item go on that has waited."""
+        self.page.cells[RESUMED] = request
+        self.send(channel.wake())
 
     def aim(self, item: int) -> None:
         """Say which item the next interrupt is meant for."""
