@@ -93,6 +93,7 @@ class Clients:
         """Cancel everything of a client and free what it kept."""
         state = self.state
         del state.clients[client.session]
+        client.departure = 0  # its grace, if it has one, is over
         state.touched.pop(client, None)
         self.recovery.clients.pop(client, None)
         for task in client.tasks.values():

@@ -258,7 +258,7 @@ class Agent:
         self._last_number += 1
         processor = ProcessorHandle(self._last_number, slot, self._forwarders)
         self.processors[slot] = processor
-        processor.start(self._template)
+        processor.start(self._template, is_nested=self.core.state.is_nested)
         self._nursery.start_soon(self._serve_processor, processor)
 
     async def _serve_processor(self, processor: ProcessorHandle) -> None:

@@ -73,8 +73,8 @@ class Sight(NamedTuple):
     claimed: int
     running: int | None  # the item in user code
     running_ns: int  # for how long
-    waiting: int  # RUNS, WAITS or WANTS: the item ``done``
-    request: int
+    waiting: int = RUNS  # or WAITS or WANTS: the item ``done``
+    request: int = 0  # how often the processor has asked to go on
 
 
 class ControlPage:

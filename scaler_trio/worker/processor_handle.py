@@ -44,11 +44,11 @@ class ProcessorHandle:
         self._batch: list[Buffer] = []  # of this step
         self._work = trio.Event()
 
-    def start(self, template: TemplateHandle) -> None:
+    def start(self, template: TemplateHandle, *, is_nested: bool) -> None:
         """Ask for the process and give it its ends."""
         try:
             descriptors = [self._its_socket.fileno(), self.page.fd, self._its_output, self._its_errors]
-            template.start(self.number, descriptors)
+            template.start(self.number, descriptors, is_nested=is_nested)
         finally:
             self._its_socket.close()
             os.close(self._its_output)
