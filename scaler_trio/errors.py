@@ -46,6 +46,10 @@ class TaskTimeout(TaskError):
     """The task ran longer than its ``timeout`` option. Waiting too short for a result is a ``TimeoutError`` instead."""
 
 
+class NestingLimitError(TaskError):
+    """The task is a task of a task of a task …, deeper than the limit: a recursion without an end?"""
+
+
 class ObjectLost(TaskError):
     """A stored object that the task or the result needs is gone and cannot be made again."""
 

@@ -21,7 +21,8 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     ),
     (Role.WORKER, Role.SCHEDULER): frozenset(
         {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus}
-    ),
+    )
+    | {m.Waiting},
     (Role.SCHEDULER, Role.WORKER): frozenset(
         {m.WorkerKnown, m.PutFunction, m.ForgetFunctions, m.AssignTasks, m.AssignSlice, m.AssignInputs}
     )

@@ -61,6 +61,7 @@ class Outcome(IntEnum):
     TIMED_OUT = 6
     LOST = 7  # an object that it needs is gone and cannot be made again
     RETRY = 8  # from workers only: as ERROR, and the options allow that it is run again
+    TOO_DEEP = 9  # a task of a task of a task …, deeper than the limit of nesting
 
 
 class ReturnReason(IntEnum):
@@ -70,6 +71,7 @@ class ReturnReason(IntEnum):
     CANCELLED = 1
     NEIGHBOUR_CRASHED = 2  # it waited behind an item whose processor died
     DRAINING = 3
+    NEIGHBOUR_WAITS = 4  # it waited behind an item that waits for tasks of its own, which go before
 
 
 class NoticeKind(IntEnum):
@@ -478,6 +480,19 @@ class WorkerStatus:
     running: int = bounded(minimum=0, maximum=U64_MAX)
     cpu_percent: float = bounded(minimum=0)
     memory_bytes: int = bounded(minimum=0, maximum=U64_MAX)
+
+
+@message(62)
+@frozen
+class Waiting:
+    """Items that wait for tasks of their own, and so need no slot; absolute numbers, so that it may be said again.
+
+    A processor has one client session for all that its items submit. One that is named in ``ended`` has died.
+    """
+
+    #: (attempt, how many of its items wait now, session of the processor that runs it)
+    rows: tuple[Row, ...] = rows(int, int, SESSION)
+    ended: tuple[bytes, ...] = bounded(item=SESSION, maximum=limits.BATCH_ROWS, default=())
 
 
 # ---------------------------------------------------------------------------------------------- scheduler to worker

@@ -18,6 +18,7 @@ from scaler_trio.client.blocks import Blocks
 from scaler_trio.client.progress import Progress
 from scaler_trio.client.session import Session
 from scaler_trio.client.slices import load_rows, load_whole
+from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import ScalerError
 from scaler_trio.ranges import Range
 from scaler_trio.serialization import Block, BlockWriter
@@ -173,7 +174,8 @@ class ArrayCall:
             if progress is not None:
                 left_s = progress.interval_s if left_s is None else min(left_s, progress.interval_s)
                 progress.show(self._finished, len(self._results))
-            self._event.wait(left_s)
+            with waiting():
+                self._event.wait(left_s)
         self._event.clear()  # only now: what was set after the caller had looked must not be lost
         self._collect(progress)
 

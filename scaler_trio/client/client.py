@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
+from scaler_trio.client import nested as nested_sessions
 from scaler_trio.client.array_call import ArrayCall
 from scaler_trio.client.finding import find_address, find_token
 from scaler_trio.client.functions import FunctionCache
@@ -86,12 +87,18 @@ class Client:
         self._packer = None if serializer is None else Packer(serializer)
         self._options = DEFAULT_OPTIONS
         self._functions = FunctionCache()
+        self._session: Session
         look_for_token = partial(find_token, str(where), token, token_file)
         look_for_token()  # what is no token is an error here; one that is not there yet may come while we try
-        self._session = Session(where, look_for_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
+        make = partial(Session, where, look_for_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
+        nested = nested_sessions.join(where, make) if token is None and token_file is None else None
+        if nested is not None:
+            self._session, self._functions = nested
+        else:
+            self._session = make()
+            self._session.start()
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
-        self._session.start()
         # A dropped client lets its thread end once nothing is unfinished; at the interpreter's end all are closed.
         self._finalizer = weakref.finalize(self, self._session.stop_when_idle)
         self._finalizer.atexit = False

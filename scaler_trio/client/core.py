@@ -101,6 +101,10 @@ class ClientCore:
         """Whether nothing is unfinished."""
         return not (self._tasks.sent or self._tasks.unsent or self._arrays or self._graphs)
 
+    def unfinished(self) -> set[int]:
+        """The numbers of all tasks, graphs and arrays that have not ended."""
+        return {*self._tasks.sent, *self._tasks.unsent, *self._graphs, *self._arrays}
+
     def story(self, number: int) -> list[str]:
         """What happened to one task, array or graph, oldest first, as far as the journal reaches."""
         lines = [
@@ -225,6 +229,14 @@ class ClientCore:
         self._sender.stop()
         self._receipts.forget()
         self._control.clear()  # cancels are implied by the next ClientHeld, which names only what is still wanted
+
+    def _on_given_up(self, event: ev.GivenUp, now: float) -> None:
+        wanted = set(event.numbers)
+        owners = [task[OWNER] for table in (self._tasks.sent, self._tasks.unsent) for task in _those(table, wanted)]
+        owners += [graph.owner for graph in _those(self._graphs, wanted)]
+        owners += [array.owner for array in _those(self._arrays, wanted)]
+        self._on_cancelled(ev.TasksCancelled(event.numbers), now)
+        self._effects.append(do.Dropped(owners, event.reason))
 
     def _on_cleared(self, event: ev.Cleared, now: float) -> None:
         owners = self._owners()
@@ -420,6 +432,10 @@ class ClientCore:
             self._functions.check_invariants()
 
 
+def _those(table: dict[int, Any], numbers: set[int]) -> list[Any]:
+    return [table[number] for number in numbers & table.keys()]
+
+
 _HANDLERS: Final[dict[type, Any]] = {
     ev.Connected: ClientCore._on_connected,
     ev.Disconnected: ClientCore._on_disconnected,
@@ -432,6 +448,7 @@ _HANDLERS: Final[dict[type, Any]] = {
     ev.ObjectsHeld: ClientCore._on_held,
     ev.ObjectsReleased: ClientCore._on_released,
     ev.Asked: ClientCore._on_asked,
+    ev.GivenUp: ClientCore._on_given_up,
     ev.Cleared: ClientCore._on_cleared,
     ev.Abandoned: ClientCore._on_abandoned,
 }

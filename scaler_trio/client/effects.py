@@ -68,6 +68,7 @@ class Dropped:
     """The client gave up; these owners get no results any more."""
 
     owners: Sequence[Any]
+    reason: str = "the task was cancelled by clear()"
 
 
 @frozen

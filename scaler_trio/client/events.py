@@ -152,6 +152,14 @@ class Tick:
 
 
 @frozen
+class GivenUp:
+    """These are cancelled, and whoever waits for them is told why."""
+
+    numbers: Sequence[int]
+    reason: str
+
+
+@frozen
 class Cleared:
     """The client wants nothing any more of what it has submitted and stored."""
 
@@ -176,6 +184,7 @@ Event: TypeAlias = (
     | ObjectsReleased
     | Asked
     | Tick
+    | GivenUp
     | Cleared
     | Abandoned
 )

@@ -19,6 +19,7 @@ from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.outcomes import VALUE, load_failure, load_value
 from scaler_trio.client.profiling import ProfilingInfo, profiling_info
+from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class ScalerFuture(Future[Any]):
     def _waiters(self) -> list[Any]:  # type: ignore[override]
         # Only ever called with the condition held.
         if self._own_waiters is None:
-            self._own_waiters = []
+            self._own_waiters = _Waiters()
         return self._own_waiters
 
     def _load(self, timeout: float | None) -> tuple[Any, BaseException | None]:
@@ -235,7 +236,9 @@ class ScalerFuture(Future[Any]):
                 return
             self._parked = (*self._parked, lock)
         self._session.flush()
-        if not lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))):
+        with waiting():
+            is_settled = lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+        if not is_settled:
             why = self._session.explain_shortly(self.task_id) if timeout and timeout >= EXPLAINED_FROM_S else ""
             raise TimeoutError(f"task {self.task_id} has no result after {timeout:g} s{why}")
 
@@ -320,6 +323,23 @@ def settle(results: Iterable[tuple[ScalerFuture, Row]]) -> bool:
     return fresh
 
 
+class _WaitingEvent(threading.Event):
+    """What ``concurrent.futures.wait`` and ``as_completed`` wait for: a wait within a task like any other."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with waiting():
+            return super().wait(timeout)
+
+
+class _Waiters(list[Any]):
+    """Those of one future. It sees to it that they wait by the event above: it has their fields, and nobody else's."""
+
+    def append(self, waiter: Any) -> None:
+        if type(event := getattr(waiter, "event", None)) is threading.Event:
+            event.__class__ = _WaitingEvent
+        super().append(waiter)
+
+
 def _call_back(callback: Callable[[Any], object], future: ScalerFuture) -> None:
     try:
         callback(future)
@@ -350,12 +370,14 @@ async def _await(future: ScalerFuture) -> Any:
 
         future.add_done_callback(wake)
         try:
-            await done.wait()
+            with waiting():
+                await done.wait()
         except trio.Cancelled:
             future.cancel()
             raise
     else:
         import asyncio
 
-        return await asyncio.wrap_future(future)
+        with waiting():
+            return await asyncio.wrap_future(future)
     return future.result()

@@ -19,6 +19,7 @@ from scaler_trio.client import events as ev
 from scaler_trio.client.blocks import Blocks
 from scaler_trio.client.session import Session
 from scaler_trio.client.slices import Ended, load_rows, load_whole
+from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import ScalerError
 from scaler_trio.ranges import Range
 from scaler_trio.serialization import BlockWriter
@@ -233,5 +234,6 @@ class ResultIterator(Iterator[T]):
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             raise TimeoutError(f"imap of {self._name}: the next result was not there after {timeout:g} s")
-        stream.event.wait(left_s)
+        with waiting():
+            stream.event.wait(left_s)
         stream.event.clear()

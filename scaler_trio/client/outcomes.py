@@ -18,6 +18,7 @@ _ERRORS: Final[dict[int, Callable[[str], BaseException]]] = {
     Outcome.UPSTREAM: errors.DependencyFailed,
     Outcome.TIMED_OUT: errors.TaskTimeout,
     Outcome.LOST: errors.ObjectLost,
+    Outcome.TOO_DEEP: errors.NestingLimitError,
 }
 
 

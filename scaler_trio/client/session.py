@@ -77,7 +77,7 @@ class Session:
         timeout_s: float,
         reconnect_timeout_s: float,
     ) -> None:
-        identity = secrets.token_bytes(16)
+        self.identity = identity = secrets.token_bytes(16)
         self.address = address
         self._find_token = find_token
         self.numbers = itertools.count(1)
@@ -243,6 +243,18 @@ class Session:
         self.objects.forget()
         self.handle(ev.Cleared())
 
+    def unfinished(self) -> set[int]:
+        """The numbers of all that has no result yet."""
+        self.flush()
+        with self._lock:
+            return self._core.unfinished()
+
+    def give_up(self, wanted: Callable[[int], bool], reason: str) -> None:
+        """Cancel what is unfinished and has such a number; whoever waits for it gets a ``TaskCancelled``."""
+        numbers = [number for number in self.unfinished() if wanted(number)]
+        if numbers:
+            self.handle(ev.GivenUp(numbers, reason))
+
     def stop_when_idle(self) -> None:
         """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
         self._unwanted = True
@@ -359,7 +371,7 @@ class Session:
         effect.owner.done()
 
     def _dropped(self, effect: do.Dropped) -> None:
-        error = self.error or TaskCancelled("the task was cancelled by clear()")
+        error = self.error or TaskCancelled(effect.reason)
         if isinstance(error, ClientClosed):
             error = TaskCancelled(f"{error} before the task was done")
         for owner in effect.owners:

@@ -1,7 +1,13 @@
-"""The task that this process is running, if it runs one: where a client made inside a task connects to.
+"""The task that this process is running, if it runs one: where a client made inside a task connects to, and who is told
+when the task waits.
 
-A processor says so once, after its start; ``Client()`` without an address asks here.
+A processor says so once, after its start; ``Client()`` without an address asks here. All waits of the client go through
+``waiting``, so that the client needs to know nothing of workers. The other way round, a processor tells the session
+that its tasks share (``Submitted``) when a task was interrupted.
 """
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, Protocol
 
 from attrs import field, frozen
 
@@ -14,7 +20,25 @@ class Enclosing:
     token: bytes | None = field(repr=False)
 
 
+class Waits(Protocol):
+    """A processor, which gives up its slot while its task waits."""
+
+    def waiting(self) -> AbstractContextManager[None]: ...
+    def announce(self, session: bytes) -> None: ...
+
+
+class Submitted(Protocol):
+    """What tasks of this process have submitted."""
+
+    def mark(self) -> int: ...
+    def give_up_since(self, mark: int) -> None: ...
+
+
+_NOTHING: Final = nullcontext()
+
 _current: Enclosing | None = None
+_waits: Waits | None = None
+_submitted: Submitted | None = None
 
 
 def set_enclosing(enclosing: Enclosing | None) -> None:
@@ -26,3 +50,37 @@ def set_enclosing(enclosing: Enclosing | None) -> None:
 def get_enclosing() -> Enclosing | None:
     """The scheduler of the task that this process runs, or None outside of a worker."""
     return _current
+
+
+def set_waits(waits: Waits | None) -> None:
+    """Declare who is told when a task waits; None in a process that user code has forked."""
+    global _waits, _submitted
+    _waits = waits
+    _submitted = None
+
+
+def waiting() -> AbstractContextManager[None]:
+    """Around everything that waits for other tasks. Within a task its slot is free meanwhile.
+
+    The end of it may take a while in a task's main thread: until there is a slot for it again.
+    """
+    return _NOTHING if _waits is None else _waits.waiting()
+
+
+def share(session: bytes, submitted: Submitted) -> None:
+    """All tasks of this process submit through this session of the enclosing scheduler."""
+    global _submitted
+    _submitted = submitted
+    if _waits is not None:
+        _waits.announce(session)
+
+
+def mark() -> int:
+    """Where to begin with ``give_up_since``."""
+    return 0 if _submitted is None else _submitted.mark()
+
+
+def give_up_since(mark: int) -> None:
+    """A task was interrupted: what was submitted since the mark is wanted by nobody."""
+    if _submitted is not None:
+        _submitted.give_up_since(mark)

@@ -8,6 +8,7 @@ from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.delivery import Delivery
 from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.graphs import Graphs
+from scaler_trio.scheduler.nesting import Nesting
 from scaler_trio.scheduler.records import Array, Attempt, Client, Task
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.state import SchedulerState
@@ -22,6 +23,7 @@ class Clients:
     delivery: Delivery
     graphs: Graphs
     recovery: Recovery
+    nesting: Nesting
 
     def connected(self, session: bytes, name: str, python: str) -> None:
         """A client is there, for the first time or again; it says next what it holds."""
@@ -32,6 +34,7 @@ class Clients:
             self._disconnected(client)
         client.connected = True
         client.departure = 0
+        self.nesting.connected(client)
 
     def held(self, client: Client, message: m.ClientHeld) -> None:
         """What a client waits for: tell it what of that is here, and send again what it has not acknowledged."""
@@ -73,7 +76,10 @@ class Clients:
         if on_purpose:
             self.forget(client)
         else:
-            self.state.depart(client, self.state.tuning.client_grace_s)
+            tuning = self.state.tuning
+            # One in a processor seldom loses its connection alone.
+            is_hosted = client.host is not None and not client.host.connected
+            self.state.depart(client, tuning.reconnect_grace_s if is_hosted else tuning.client_grace_s)
 
     def _disconnected(self, client: Client) -> None:
         client.connected = client.ready = False
@@ -87,11 +93,13 @@ class Clients:
         """Cancel everything of a client and free what it kept."""
         state = self.state
         del state.clients[client.session]
+        client.departure = 0  # its grace, if it has one, is over
         state.touched.pop(client, None)
         self.recovery.clients.pop(client, None)
         for task in client.tasks.values():
             self._abandon_task(task)
         state.ready.drop_client(client)
+        self.nesting.forget(client)
         for array in client.arrays.values():
             self._abandon_array(array)
         for entry in client.unacknowledged:

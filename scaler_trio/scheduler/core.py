@@ -32,6 +32,7 @@ from scaler_trio.scheduler.explaining import Explaining
 from scaler_trio.scheduler.feeding import Feeding
 from scaler_trio.scheduler.graphs import Graphs
 from scaler_trio.scheduler.invariants import broken
+from scaler_trio.scheduler.nesting import Nesting
 from scaler_trio.scheduler.recall import Recall
 from scaler_trio.scheduler.records import Client, Worker
 from scaler_trio.scheduler.recovery import Recovery
@@ -117,9 +118,11 @@ class SchedulerCore:
         self.retries = Retries(state, self.requeue)
         task_results = TaskResults(state, self.completion, self.requeue, self.retries, self.recovery)
         slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.retries, self.recovery)
-        self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery)
-        self.clients = Clients(state, self.delivery, graphs, self.recovery)
-        self.workers = Workers(state, self.requeue, self.recovery)
+        nesting = Nesting(state, self.completion, self.recovery)
+        self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery, nesting)
+        self.clients = Clients(state, self.delivery, graphs, self.recovery, nesting)
+        self.workers = Workers(state, self.requeue, self.recovery, nesting)
+        nesting.abandon = self.clients.forget
         self.recovery.report = self.reports.handle
 
     def handle(self, event: Event, now: float) -> Effects:

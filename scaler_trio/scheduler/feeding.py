@@ -3,14 +3,15 @@
 A worker is fed to a depth in predicted time, so that short tasks are prefetched deep and long ones not at all.
 """
 
+from collections import deque
+
 from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, INPUTS_BYTES, MIB
 from scaler_trio.scheduler.fixed_rows import ONE_ROW
-from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, PASSED, TIERS, Group
-from scaler_trio.scheduler.queues import Line
-from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Node, Suspect, Task, Worker
+from scaler_trio.scheduler.fleet import ATTEMPTS_PER_WORKER, DEEP, EMPTY, NESTED, PASSED, TIERS, Group
+from scaler_trio.scheduler.records import Array, Attempt, ClassKey, Node, Source, Suspect, Task, Worker
 from scaler_trio.scheduler.slicing import Slicing
 from scaler_trio.scheduler.state import SchedulerState
 from scaler_trio.scheduler.states import ON, TaskEvent, TaskState
@@ -58,12 +59,15 @@ class Feeding:
         keys = [key for key in ready.classes if group.fits(key)]
         place = group.places[tier]
         while place and keys:
-            line = ready.first(keys[0]) if len(keys) == 1 else ready.best(keys)
+            if tier == NESTED:
+                line = ready.deep(keys)
+            else:
+                line = ready.first(keys[0]) if len(keys) == 1 else ready.best(keys)
             if line is None:
                 return
-            queue = line.queues[line.priorities[0]]
+            queue = line.queues[line.first]
             source = queue[0]
-            if tier >= PASSED and (tier == DEEP) is not (type(source) is Array):
+            if PASSED <= tier <= DEEP and (tier == DEEP) is not (type(source) is Array):
                 return
             amounts = source.demand.amounts
             worker = self._choose(group, tier, line.key, amounts) if amounts else next(iter(place))
@@ -74,7 +78,7 @@ class Feeding:
                 self.slicing.assign(worker, source)
             else:
                 share = 1 if amounts else len(queue) // len(place)
-                self._assign_tasks(worker, line, share)
+                self._assign_tasks(worker, queue, share)
             fleet.update(worker)
             fleet.to_the_end(worker)
 
@@ -96,20 +100,19 @@ class Feeding:
 
     # ------------------------------------------------------------------------------------------------- single tasks
 
-    def _assign_tasks(self, worker: Worker, line: Line, share: int) -> None:
-        """Give a worker tasks from the head of a line: up to its share, as deep as it should be fed."""
+    def _assign_tasks(self, worker: Worker, queue: deque[Source], share: int) -> None:
+        """Give a worker tasks of one client from the head of a queue: up to its share, as deep as it should be fed."""
         state = self.state
-        now, client = state.now, line.client
+        now, client = state.now, queue[0].client
         ready, assigned = TaskState.READY, _ON_ASSIGN[TaskState.READY]
         attempts, mine, demands = state.attempts, worker.attempts, worker.assignment_demands
-        queue = line.queues[line.priorities[0]]
         rows, slots, depth_s, session = worker.assignments, worker.slots, worker.depth_s, client.session
         if not worker.items:
             worker.last_report_at = now
         number = state.next_attempt
         entry = ((now, "assign", worker.name),)
         items, load_s, size = worker.items, worker.load_s, 0
-        tasks_s = load_s - worker.rows_load_s
+        tasks_s, waiting = load_s - worker.rows_load_s, worker.waiting
         given, given_s, expected_s = 0, 0.0, 0.0
         most = min(BATCH_ROWS, ATTEMPTS_PER_WORKER - len(mine))
         function = demand = None
@@ -122,7 +125,7 @@ class Feeding:
             if task.state is not ready or task.alone:
                 queue.popleft()
                 continue
-            if given and (given >= share or (items >= slots and tasks_s + given_s >= depth_s)):
+            if given and (given >= share or (items >= slots and (waiting or tasks_s + given_s >= depth_s))):
                 break
             queue.popleft()
             if task.function is not function:
@@ -159,7 +162,7 @@ class Feeding:
         worker.items = items
         worker.load_s = load_s + given_s
         worker.assignment_bytes += size
-        client.load_s += given_s
+        client.root.load_s += given_s
         client.unassigned_bytes -= size
         state.touched[client] = None
         state.assigned[worker] = None
@@ -234,7 +237,5 @@ class Feeding:
             return
         assert type(source) is Task
         source.alone = False
-        line = Line(source.client, suspect.source.demand.class_key)
-        line.queue(0).append(source)
-        self._assign_tasks(worker, line, 1)
+        self._assign_tasks(worker, deque([source]), 1)
         source.alone = True

@@ -15,7 +15,11 @@ FREE: Final = 1  # has a free slot
 AHEAD: Final = 2  # every slot is busy, but little is queued behind
 PASSED: Final = 3  # enough is queued behind, but few single tasks, which pass rows
 DEEP: Final = 4  # enough single tasks are queued behind, but with rows of arrays it may be more
-TIERS: Final = 5
+NESTED: Final = 5  # so many of its items wait for tasks of their own that it gets nothing but such tasks
+TIERS: Final = 6
+
+BLOCKED_PER_SLOT: Final = 64
+"""Items that wait for tasks of their own, beyond which a worker gets nothing but such tasks: each holds a process."""
 
 ATTEMPTS_PER_WORKER: Final = 1 << 16
 """Assignments that one worker holds: what is queued there, and what waits to be settled, fits a held-set."""
@@ -99,7 +103,14 @@ class Fleet:
 
     def tier(self, worker: Worker) -> int:
         """Where the worker should stand."""
-        if not worker.ready or worker.draining or worker.exclusive:
+        if not worker.ready or worker.draining:
+            return -1
+        if worker.waiting:
+            if worker.items >= worker.slots:
+                return -1  # nothing is fed ahead: who goes first changes with everyone that begins to wait
+            if worker.exclusive or worker.reserved is not None or worker.waiting >= BLOCKED_PER_SLOT * worker.slots:
+                return NESTED
+        elif worker.exclusive:
             return -1
         if worker.items == 0:
             return EMPTY

@@ -15,42 +15,63 @@ from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.records import Array, ClassKey, Client, Source, Suspect, Task
 from scaler_trio.scheduler.states import TaskState
 
+Key = tuple[int, int, int]
+"""Of a queue within its line: depth and priority, negated, then the rank of its client. Ascending is first to last."""
+
 
 @define(eq=False, repr=False)
 class Line:
-    """One client's ready work in one class, highest priority first, then oldest first."""
+    """The ready work of one root and of the clients below it in one class: deepest, then highest priority first.
 
-    client: Client
+    What tasks wait for that wait themselves is deepest; taking it first keeps few of them waiting.
+    """
+
+    client: Client  # the root
     key: ClassKey
-    priorities: list[int] = field(factory=list)  # negated, ascending
-    queues: dict[int, deque[Source]] = field(factory=dict)
+    keys: list[Key] = field(factory=list)  # ascending
+    queues: dict[Key, deque[Source]] = field(factory=dict)  # each of one client, oldest first
+    first: Key = (0, 0, 0)  # of the queue that `head` found
     listed: bool = False  # whether it stands in its class's heap …
     share_s: float = 0.0  # … with this key
 
-    def queue(self, priority: int) -> deque[Source]:
-        """Where work of this priority waits."""
-        queue = self.queues.get(-priority)
+    def queue(self, client: Client, priority: int) -> deque[Source]:
+        """Where work of this client and priority waits."""
+        key = (-client.depth, -priority, client.rank)
+        queue = self.queues.get(key)
         if queue is None:
-            queue = self.queues[-priority] = deque()
-            insort(self.priorities, -priority)
+            queue = self.queues[key] = deque()
+            insort(self.keys, key)
         return queue
 
     def head(self) -> deque[Source] | None:
         """The queue whose first source is to be served next; what is no longer ready is dropped on the way."""
-        while self.priorities:
-            queue = self.queues[self.priorities[0]]
+        at = 0
+        while at < len(self.keys):
+            queue = self.queues[self.keys[at]]
             while queue:
                 source = queue[0]
                 if type(source) is Task:
                     if source.state is TaskState.READY and not source.alone:
-                        return queue
+                        break
                 elif type(source) is Array:
                     if has_unassigned(source):
-                        return queue
+                        break
                     source.queued = False
                 queue.popleft()
-            del self.queues[self.priorities.pop(0)]
+            if not queue:
+                del self.queues[self.keys.pop(at)]
+            elif queue[0].client.blocked:
+                at += 1
+            else:
+                self.first = self.keys[at]
+                return queue
         return None
+
+    def take_out(self, client: Client) -> list[tuple[int, deque[Source]]]:
+        """Remove the queues of a client: by priority, negated."""
+        its = [key for key in self.keys if key[2] == client.rank and key[0] == -client.depth]
+        self.keys = [key for key in self.keys if key not in its]
+        return [(key[1], self.queues.pop(key)) for key in its]
 
 
 def has_unassigned(array: Array) -> bool:
@@ -71,8 +92,23 @@ class ReadyQueues:
         """The client's line in a class."""
         line = client.lines.get(key)
         if line is None:
-            line = client.lines[key] = Line(client, key)
+            line = client.root.lines.get(key)
+            if line is None:
+                line = client.root.lines[key] = Line(client.root, key)
+            client.lines[key] = line
         return line
+
+    def move(self, client: Client, root: Client, depth: int, rank: int) -> None:
+        """The client's work is on that root's account from now on, at that depth."""
+        moved = [(line.key, *entry) for line in client.lines.values() for entry in line.take_out(client)]
+        client.root, client.depth, client.rank = root, depth, rank
+        client.lines = {}
+        for demand in client.demands.values():
+            demand.line = self.line(client, demand.class_key)
+        for key, priority, sources in moved:
+            line = self.line(client, key)
+            line.queue(client, -priority).extend(sources)
+            self.enlist(line)
 
     def add(self, source: Source, *, in_front: bool = False) -> None:
         """Queue a source; an array stays queued until it has no unassigned rows."""
@@ -80,8 +116,10 @@ class ReadyQueues:
             if source.queued:
                 return
             source.queued = True
-        demand = source.demand
-        queue = demand.line.queue(demand.options.priority)
+        demand, client = source.demand, source.client
+        if demand.line.client is not client.root:
+            demand.line = self.line(client, demand.class_key)
+        queue = demand.line.queue(client, demand.options.priority)
         if in_front:
             queue.appendleft(source)
         else:
@@ -91,7 +129,7 @@ class ReadyQueues:
 
     def enlist(self, line: Line) -> None:
         """Something was put into the line: let it be served."""
-        if line.listed or line.client.blocked:
+        if line.listed:
             return
         line.listed = True
         self._push(line)
@@ -106,9 +144,10 @@ class ReadyQueues:
         heappush(heap, (line.share_s, self.serial, line))
 
     def refresh(self, client: Client) -> None:
-        """The client's share may have become smaller."""
-        share = client.usage_s + client.load_s
-        for line in client.lines.values():
+        """The client's share, which is its root's, may have become smaller."""
+        root = client.root
+        share = root.usage_s + root.load_s
+        for line in root.lines.values():
             if line.listed and share < line.share_s:
                 self._push(line)
 
@@ -128,7 +167,7 @@ class ReadyQueues:
                 heappop(heap)
                 continue
             client = line.client
-            if client.blocked or line.head() is None:
+            if line.head() is None:
                 heappop(heap)
                 line.listed = False
                 continue
@@ -145,14 +184,22 @@ class ReadyQueues:
     def best(self, keys: Iterable[ClassKey]) -> Line | None:
         """The line to be served next among these classes: of the client that has used least, best priority first."""
         best: Line | None = None
-        rank = (0.0, 0)
+        rank = (0.0, (0, 0, 0))
         for key in keys:
             line = self.first(key)
             if line is not None:
-                its = (line.client.usage_s + line.client.load_s, line.priorities[0])
+                its = (line.client.usage_s + line.client.load_s, line.first)
                 if best is None or its < rank:
                     best, rank = line, its
         return best
+
+    def deep(self, keys: Iterable[ClassKey]) -> Line | None:
+        """A line among these classes whose next work is of a client within a task. Rare, so it may look at all."""
+        for key in keys:
+            for _, _, line in self.classes.get(key, ()):
+                if line.listed and line.head() is not None and line.first[0]:
+                    return line
+        return None
 
     # ----------------------------------------------------------------------------------------------------- suspects
 
@@ -188,8 +235,7 @@ class ReadyQueues:
     def drop_client(self, client: Client) -> None:
         """Forget everything of a client that is gone."""
         for line in client.lines.values():
-            line.queues.clear()
-            line.priorities.clear()
+            line.take_out(client)
         for array in client.arrays.values():
             array.queued = False
             array.redo = RangeSet()

@@ -60,7 +60,7 @@ class Recall:
         for attempt in reversed(worker.attempts.values()):
             if give <= 0 or len(rows) >= BATCH_ROWS:
                 break
-            if attempt.recalled or attempt.lost:
+            if attempt.recalled or attempt.lost or attempt.number in worker.waits:
                 continue
             if not any(group.fits(attempt.source.demand.class_key) for group in groups):
                 continue

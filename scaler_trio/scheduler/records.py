@@ -7,7 +7,7 @@ They refer to each other in circles, so what they print of themselves is only wh
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.messages import TaskOptions
@@ -209,8 +209,13 @@ class Client:
     received_bytes: int = 0  # payload on this connection, duplicates included
     unassigned_bytes: int = 0  # payload here that no worker has been given yet
     credit_bytes: int = 0  # last announced
-    usage_s: float = 0.0  # decayed running time of its ended items …
+    usage_s: float = 0.0  # of a root: decayed running time of its ended items and of those of clients below it …
     load_s: float = 0.0  # … and predicted running time of those with workers: together the measure of fairness
+    root: "Client" = field(default=Factory(lambda self: self, takes_self=True))  # whose account its work is on
+    depth: int = 0  # how many tasks enclose its own; 0 = it is its own root
+    rank: int = 0  # among the clients of that root, by age
+    nested: "dict[Client, None]" = field(factory=dict)  # those whose root it is
+    host: "Worker | None" = None  # the worker that has it in a processor, as far as it said so
     redeclared_tasks: RangeSet = field(factory=RangeSet)  # it had sent these to an earlier scheduler
     redeclared_rows: dict[int, int] = field(factory=dict)  # the same, array -> rows
     departure: int = 0  # the number of its departure, while it is gone
@@ -239,7 +244,10 @@ class Worker:
     draining: bool = False
     functions: dict[Function, None] = field(factory=dict)  # that it was given on its present connection
     attempts: dict[int, Attempt] = field(factory=dict)  # with open rows, oldest first
-    items: int = 0  # open rows of those that are not lost
+    items: int = 0  # open rows of those that are not lost, without those that wait for tasks of their own
+    waits: dict[int, int] = field(factory=dict)  # rows that do, by attempt
+    waiting: int = 0  # all of them together
+    nested: dict[Client, None] = field(factory=dict)  # sessions of its processors, as far as it said so
     load_s: float = 0.0  # their predicted running time
     rows_load_s: float = 0.0  # … of those that are rows of arrays
     tier: int = -1  # in which of its group's places it waits for work; -1 = in none

@@ -109,7 +109,7 @@ class Recovery:
         claim = self.claims.get(row[0])
         if claim is None or claim.worker is not worker:
             return False
-        if kind is m.AttemptResults or kind is m.Returned or kind is m.Crashed:
+        if kind is m.AttemptResults or kind is m.Returned or kind is m.Crashed or kind is m.Waiting:
             claim.reports.append(kind((row,)))
         return True
 

@@ -9,6 +9,7 @@ from scaler_protocol import Message
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
 from scaler_trio.scheduler.errors import PeerFault
+from scaler_trio.scheduler.nesting import Nesting
 from scaler_trio.scheduler.ownership import find
 from scaler_trio.scheduler.recall import Recall
 from scaler_trio.scheduler.records import Worker
@@ -30,6 +31,7 @@ class Reports:
     requeue: Requeue
     recall: Recall
     recovery: Recovery
+    nesting: Nesting
     handlers: dict[type, Callable[[Worker, Any], None]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -38,6 +40,7 @@ class Reports:
             m.SliceResults: self.slice_results.take,
             m.Returned: self._returned,
             m.Crashed: self._crashed,
+            m.Waiting: self.nesting.take,
             m.WorkerStatus: lambda worker, message: None,
         }
 

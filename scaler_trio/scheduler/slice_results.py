@@ -61,7 +61,7 @@ class SliceResults:
         if closed:
             observe(array.function, message.seconds, hi - lo, state.tuning)
             array.function.result_bytes = len(message.data) // (hi - lo)
-            array.client.usage_s += message.seconds
+            array.client.root.usage_s += message.seconds
         new = array.done.missing(lo, min(hi, array.received))
         if closed < hi - lo and sum([b - a for a, b in new]) > closed:
             array.raced = True  # it reports what it had given back, or lost: somebody else may have it too

@@ -79,12 +79,7 @@ class SchedulerState:
         if not worker.items:
             worker.last_report_at = self.now
         worker.attempts[attempt.number] = attempt
-        seconds = attempt.expected_s * count
-        worker.items += count
-        worker.load_s += seconds
-        if type(attempt.source) is Array:
-            worker.rows_load_s += seconds
-        attempt.source.client.load_s += seconds
+        self._count(attempt, count)
         for name, amount in attempt.source.demand.amounts:
             if name in worker.free:
                 worker.free[name] -= amount * count
@@ -92,19 +87,36 @@ class SchedulerState:
     def drop_load(self, attempt: Attempt, count: int) -> None:
         """So many rows are no longer with it."""
         worker = attempt.worker
-        seconds = attempt.expected_s * count
-        worker.items -= count
-        worker.load_s -= seconds
-        if type(attempt.source) is Array:
-            worker.rows_load_s = max(0.0, worker.rows_load_s - seconds)
-        client = attempt.source.client
-        client.load_s = max(0.0, client.load_s - seconds)
+        self._count(attempt, -count)
         for name, amount in attempt.source.demand.amounts:
             if name in worker.free:
                 worker.free[name] += amount * count
         if worker.items == 0:
-            worker.load_s = worker.rows_load_s = 0.0  # no drift by rounding
             worker.exclusive = False
+
+    def _count(self, attempt: Attempt, count: int) -> None:
+        worker = attempt.worker
+        seconds = attempt.expected_s * count
+        worker.items += count
+        worker.load_s += seconds
+        if type(attempt.source) is Array:
+            worker.rows_load_s = max(0.0, worker.rows_load_s + seconds)
+        root = attempt.source.client.root
+        root.load_s = max(0.0, root.load_s + seconds)
+        if worker.items == 0:
+            worker.load_s = worker.rows_load_s = 0.0  # no drift by rounding
+
+    def set_waiting(self, attempt: Attempt, count: int) -> None:
+        """So many rows of the attempt wait for tasks of their own: their slots are free, though not what they took."""
+        worker = attempt.worker
+        change = count - worker.waits.get(attempt.number, 0)
+        if change:
+            if count:
+                worker.waits[attempt.number] = count
+            else:
+                del worker.waits[attempt.number]
+            worker.waiting += change
+            self._count(attempt, -change)
 
     def close_rows(self, attempt: Attempt, lo: int, hi: int) -> int:
         """The worker is done with these rows, one way or another; how many were still open.
@@ -121,6 +133,9 @@ class SchedulerState:
         if not closed:
             return 0
         if not attempt.lost:
+            waits = attempt.worker.waits
+            if waits and (waiting := waits.get(attempt.number)):
+                self.set_waiting(attempt, min(waiting, len(attempt.open)))
             self.drop_load(attempt, closed)
         if not attempt.open:
             del attempt.worker.attempts[attempt.number]

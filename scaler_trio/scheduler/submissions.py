@@ -138,7 +138,7 @@ class Submissions:
                 continue
             if task.demand is not demand:
                 demand = task.demand
-                add = demand.line.queue(demand.options.priority).append
+                add = demand.line.queue(client, demand.options.priority).append
                 state.ready.enlist(demand.line)
             add(task)
 

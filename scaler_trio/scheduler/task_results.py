@@ -42,7 +42,7 @@ class TaskResults:
             self._take_profiles(worker, message)
         client: Client | None = None
         function: Function | None = None
-        mine, touched = worker.attempts, self.state.touched
+        mine, waits, touched = worker.attempts, worker.waits, self.state.touched
         attempts = self.state.attempts
         entry = ((now, "result"),)
         count, seconds_sum, load_s, items = 0, 0.0, 0.0, 0
@@ -62,6 +62,7 @@ class TaskResults:
                 or task.attempt is not attempt
                 or task.objects
                 or task.demand.amounts
+                or (waits and attempt.number in waits)
             ):
                 self._result(attempt, outcome, payload, objects, seconds)
                 continue
@@ -120,8 +121,9 @@ class TaskResults:
     ) -> None:
         """A run of results of one function was taken in."""
         observe(function, seconds, count, self.state.tuning)
-        client.usage_s += seconds
-        client.load_s = max(0.0, client.load_s - load_s)
+        root = client.root
+        root.usage_s += seconds
+        root.load_s = max(0.0, root.load_s - load_s)
         worker.items -= items
         worker.load_s -= load_s
         if worker.items == 0:
@@ -150,7 +152,7 @@ class TaskResults:
         else:
             if was_open and outcome is Outcome.VALUE:
                 observe(task.function, seconds, 1, state.tuning)
-                task.client.usage_s += seconds
+                task.client.root.usage_s += seconds
             event = TaskEvent.CANCELLED if outcome is Outcome.CANCELLED else TaskEvent.RESULT
             of_rival = attempt is not task.attempt and outcome is Outcome.CANCELLED
             if of_rival or not self.completion.finish(

@@ -6,6 +6,7 @@ from scaler_protocol import messages as m
 from scaler_protocol.limits import HELD_ROWS
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.errors import PeerFault
+from scaler_trio.scheduler.nesting import Nesting
 from scaler_trio.scheduler.records import Array, Attempt, Client, Task, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue
@@ -20,6 +21,7 @@ class Workers:
     state: SchedulerState
     requeue: Requeue
     recovery: Recovery
+    nesting: Nesting
 
     def connected(self, session: bytes, name: str, python: str) -> None:
         """A worker is there, for the first time or again; it says next what it holds."""
@@ -41,6 +43,8 @@ class Workers:
         worker.assignment_demands.clear()
         worker.assignment_bytes = 0
         worker.recalls = worker.recalled = 0
+        for number in list(worker.waits):
+            state.set_waiting(state.attempts[number], 0)  # it says so again when it is back
         for attempt in worker.attempts.values():
             attempt.recalled = False
         for function in worker.functions:
@@ -170,6 +174,9 @@ class Workers:
     def _forget(self, worker: Worker) -> None:
         """It will not come back, or if it does, as one that is not known."""
         del self.state.workers[worker.session]
+        for client in worker.nested:
+            client.host = None
+        worker.nested.clear()
         for attempt in worker.attempts.values():
             attempt.open = RangeSet()
             if not attempt.unacknowledged:
@@ -179,6 +186,7 @@ class Workers:
     def _requeue(self, worker: Worker, *, on_purpose: bool) -> None:
         """Give a lost worker's open rows to others. A death is charged only to an item that was alone there."""
         state = self.state
+        self.nesting.worker_lost(worker)
         attempts = [attempt for attempt in worker.attempts.values() if not attempt.lost]
         alone = worker.items == 1 and not on_purpose
         for attempt in attempts:

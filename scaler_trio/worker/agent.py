@@ -140,6 +140,8 @@ class Agent:
             self._truncate(effect.slot, effect.item, queue)
         elif kind is e.Start:
             self._start(effect.slot)
+        elif kind is e.Resume:
+            self.processors[effect.slot].resume(effect.request)
         elif kind is e.Interrupt:
             processor = self.processors[effect.slot]
             processor.aim(effect.item)
@@ -256,7 +258,7 @@ class Agent:
         self._last_number += 1
         processor = ProcessorHandle(self._last_number, slot, self._forwarders)
         self.processors[slot] = processor
-        processor.start(self._template)
+        processor.start(self._template, is_nested=self.core.state.is_nested)
         self._nursery.start_soon(self._serve_processor, processor)
 
     async def _serve_processor(self, processor: ProcessorHandle) -> None:
@@ -331,7 +333,7 @@ class Agent:
         processor = next((p for p in self.processors.values() if p.number == notice["exited"]), None)
         if processor is None:
             return
-        progress = processor.look()
+        progress = processor.look()._replace(session=processor.page.session())
         text = obituary.write(notice, processor.pid, self.settings.name, processor.output.tail())
         self._untruncated.pop(processor.slot, None)
         del self.processors[processor.slot]
@@ -354,7 +356,12 @@ class Agent:
             due_at = -math.inf
         elif self.core.state.running:
             slots = self.core.state.slots
-            busy = [p.looked_at for p in self.processors.values() if slots[p.slot].limit > slots[p.slot].done]
+            # An item that waits for others has told of it, and tells when it goes on.
+            busy = [
+                p.looked_at
+                for p in self.processors.values()
+                if (slot := slots[p.slot]).limit > slot.done and slot.blocked is None
+            ]
             due_at = min(due_at, min(busy, default=math.inf) + POLL_S)
         return max(due_at, self._looked_around_at + RETRY_S)
 

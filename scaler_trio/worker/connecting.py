@@ -4,8 +4,8 @@ from itertools import chain
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
+from scaler_trio.worker import blocking, reports, withdrawing
 from scaler_trio.worker import events as e
-from scaler_trio.worker import reports, withdrawing
 from scaler_trio.worker.audit import held_ranges
 from scaler_trio.worker.state import WorkerState
 
@@ -28,8 +28,7 @@ def on_disconnected(state: WorkerState, event: e.Disconnected) -> None:
         if slot.limit > slot.done:
             state.truncate(slot, 0)
     for withdrawal in list(state.withdrawals):
-        if withdrawal.reason == ReturnReason.RECALLED:
-            # Void with its connection: the rows are declared in the next one.
+        if withdrawal.reason in withdrawing.VOIDABLE:
             withdrawing.end_withdrawal(state, withdrawal)
     for function in state.functions.values():
         state.forget(function)
@@ -51,6 +50,7 @@ def on_known(state: WorkerState, message: m.WorkerKnown) -> None:
         attempt.open -= len(attempt.crashes)
         attempt.crashes.clear()
     withdrawing.withdraw(state, {attempt: [(attempt.lo, attempt.hi)] for attempt in dropped}, ReturnReason.CANCELLED)
+    blocking.declare(state)
     crashed = []
     for attempt in state.attempts.values():
         crashed += [(attempt.number, *crash) for crash in attempt.crashes]

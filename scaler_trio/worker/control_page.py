@@ -19,7 +19,7 @@ import time
 from typing import Final, NamedTuple
 
 from scaler_protocol.limits import KIB, MIB
-from scaler_trio.worker.events import Profile, Taken
+from scaler_trio.worker.events import RUNS, Profile, Taken
 from scaler_trio.worker.processor_profile import PROFILE
 
 # Cells that the agent writes, one cache line…
@@ -29,12 +29,16 @@ WAKE_AT: Final = 2  # signal when claiming up to here: it is time to feed
 CANCEL: Final = 3  # the item that an interrupt is meant for
 TAKEN_ITEMS: Final = 4  # results below it have been read
 TAKEN_BYTES: Final = 5  # …and so many bytes of them
+RESUMED: Final = 6  # the last request to go on that was granted
 # …and cells that the processor writes.
 NEXT: Final = 8  # items below it are claimed
 DONE: Final = 9  # items below it are finished, their results complete
 CURRENT: Final = 10  # the item in user code, if it equals DONE
 IDLE_NS: Final = 11  # monotonic clock minus the clock of ``ends``, which stands still between runs
 STUCK: Final = 12  # not 0: the processor waits for room in the ring
+WAITING: Final = 13  # an item's number times four, plus what it does
+REQUEST: Final = 14  # how many requests to go on there were
+SESSION: Final = 16  # two cells: the session by which items submit tasks of their own, 0 = none
 
 NONE: Final = (1 << 64) - 1
 """No item."""
@@ -73,6 +77,8 @@ class Sight(NamedTuple):
     claimed: int
     running: int | None  # the item in user code
     running_ns: int  # for how long
+    waiting: int = RUNS  # or WAITS or WANTS: the item ``done``
+    request: int = 0  # how often the processor has asked to go on
 
 
 class ControlPage:
@@ -98,7 +104,7 @@ class ControlPage:
         fd = os.memfd_create("scaler-control", os.MFD_CLOEXEC)
         os.ftruncate(fd, _SIZE)
         page = cls(fd)
-        page.cells[CANCEL] = page.cells[CURRENT] = page.cells[WAKE_AT] = NONE
+        page.cells[CANCEL] = page.cells[CURRENT] = page.cells[WAKE_AT] = page.cells[WAITING] = NONE
         return page
 
     def close(self) -> None:
@@ -147,10 +153,18 @@ class ControlPage:
         """Where the processor is. Call ``take`` first: what is done is read before what is claimed."""
         cells = self.cells
         done, current = cells[DONE], cells[CURRENT]
+        waiting = cells[WAITING]
+        waiting = waiting & 3 if waiting >> 2 == done else RUNS
         if current != done:
-            return Sight(done, cells[NEXT], None, 0)
+            return Sight(done, cells[NEXT], None, 0, waiting, cells[REQUEST])
         started_ns = cells[IDLE_NS] + (self.ends[(done - 1) & MASK] if done else 0)
-        return Sight(done, cells[NEXT], done, max(0, time.monotonic_ns() - started_ns))
+        running_ns = max(0, time.monotonic_ns() - started_ns)
+        return Sight(done, cells[NEXT], done, running_ns, waiting, cells[REQUEST])
+
+    def session(self) -> bytes:
+        """By which the processor's items submit tasks of their own; b"" = they have not."""
+        first, second = self.cells[SESSION], self.cells[SESSION + 1]
+        return first.to_bytes(8, "big") + second.to_bytes(8, "big") if first else b""
 
     def take(self) -> Taken | None:
         """The results finished since the last call, or None; their room is the processor's again."""

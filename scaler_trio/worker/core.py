@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from scaler_protocol import messages as m
-from scaler_trio.worker import assigning, connecting, feeding, leaving, progress, stopping, withdrawing
+from scaler_trio.worker import assigning, blocking, connecting, feeding, leaving, progress, stopping, withdrawing
 from scaler_trio.worker import events as e
 from scaler_trio.worker.audit import check_state
 from scaler_trio.worker.errors import InternalError
@@ -62,6 +62,10 @@ class WorkerCore:
         state.out = out
         try:
             self._handlers[type(event)](event)
+            if state.is_nested:
+                blocking.balance(state)
+                if state.is_start_due:
+                    stopping.start_processors(state)
             if state.queued_rows:
                 if state.drain_until is not None:
                     withdrawing.return_all(state)
@@ -85,6 +89,8 @@ class WorkerCore:
                 deadlines.append(slot.interruption.kill_at)
             elif (deadline := stopping.timeout(state, slot)) is not None:
                 deadlines.append(deadline)
+        if state.is_nested and (end_at := blocking.spares_end_at(state)) is not None:
+            deadlines.append(end_at)
         return min(deadlines, default=None)
 
     def check_invariants(self) -> None:

@@ -4,7 +4,7 @@ The messages of the scheduler are events too, just as they come off the wire.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.values import frozen
@@ -35,6 +35,11 @@ class Taken(NamedTuple):
         return len(self.ends_ns) - 1
 
 
+RUNS: Final = 0
+WAITS: Final = 1
+WANTS: Final = 2
+"""What an item does: it runs; it waits for tasks of its own, without a slot; it wants to go on and waits for one."""
+
 # ------------------------------------------------------------------------------------------------------------- events
 
 
@@ -63,6 +68,9 @@ class Progress(NamedTuple):
     claimed: int
     running: int | None  # the item in user code
     running_s: float
+    waiting: int = RUNS  # the first item that is not done
+    request: int = 0  # how often its processor has asked to go on
+    session: bytes = b""  # by which it submits tasks of its own; told only when it waits, or has died
 
 
 @frozen
@@ -122,6 +130,13 @@ class Truncate(NamedTuple):
     item: int
 
 
+class Resume(NamedTuple):
+    """Let the item go on that made this request."""
+
+    slot: int
+    request: int
+
+
 class Interrupt(NamedTuple):
     """Raise in user code, if it still runs ``item``."""
 
@@ -159,5 +174,5 @@ class Fail(NamedTuple):
     text: str
 
 
-Effect = Send | Resend | Feed | Truncate | Interrupt | Kill | Start | Configure | Leave | Fail
+Effect = Send | Resend | Feed | Truncate | Resume | Interrupt | Kill | Start | Configure | Leave | Fail
 Effects = list[Any]

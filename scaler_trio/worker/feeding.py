@@ -6,6 +6,7 @@ from scaler_trio.worker import events as e
 from scaler_trio.worker import tuning
 from scaler_trio.worker.channel import Pages
 from scaler_trio.worker.records import Fed, PagedRows, Piece, SingleRow, Slot
+from scaler_trio.worker.stances import Stance
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
@@ -15,6 +16,10 @@ def feed(state: WorkerState) -> None:
     if not state.may_start:
         return
     open_slots = [slot for slot in state.slots if slot.is_ready and slot.truncating is None and not slot.killed_because]
+    if state.is_nested:
+        if any(slot.stance is Stance.RESUMING for slot in state.slots):
+            return  # it goes before whatever is queued
+        open_slots = [slot for slot in open_slots if slot.stance is Stance.ACTIVE]
     idle = [slot for slot in open_slots if slot.limit == slot.done]
     parts: dict[int, list[Fed]] = {}
     for index, slot in enumerate(idle):
@@ -30,7 +35,7 @@ def feed(state: WorkerState) -> None:
 
 def steal(state: WorkerState) -> None:
     """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
-    if len(state.slots) == 1 or state.queued_rows or not state.may_start or state.is_full:
+    if len(state.slots) == 1 or state.is_nested or state.queued_rows or not state.may_start or state.is_full:
         return
     if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in state.slots):
         return
@@ -45,6 +50,8 @@ def steal(state: WorkerState) -> None:
 
 def make_way(state: WorkerState) -> None:
     """Single tasks have come: rows that wait in front of them, where all slots are busy, are taken back for them."""
+    if state.is_nested:
+        return  # little is queued then, and the scheduler says in which order
     with_rows = [slot for slot in state.slots if slot.fed and type(slot.fed[-1].attempt.work) is PagedRows]
     if not with_rows and not state.rows:
         return

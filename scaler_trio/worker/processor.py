@@ -13,6 +13,7 @@ import sys
 import traceback
 from typing import Final, NoReturn
 
+from scaler_trio.config import enclosing
 from scaler_trio.worker import channel, lineage
 from scaler_trio.worker.control_page import ControlPage
 from scaler_trio.worker.preload import PreloadFailed, run_preload
@@ -42,8 +43,9 @@ def become(socket_fd: int, page_fd: int) -> NoReturn:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         page = ControlPage(page_fd)
         sock = socket.socket(fileno=socket_fd)
-        os.register_at_fork(after_in_child=page.release)  # a copy of us must not commit results
         loop = ProcessorLoop(page, sock, ObjectStore())
+        enclosing.set_waits(loop.waits)
+        os.register_at_fork(after_in_child=lambda: _be_a_copy(page))
         signal.signal(INTERRUPT, loop.on_interrupt)
         sock.send(channel.READY)
         loop.run()
@@ -55,6 +57,12 @@ def become(socket_fd: int, page_fd: int) -> NoReturn:
     finally:
         flush_output()
         os._exit(status)
+
+
+def _be_a_copy(page: ControlPage) -> None:
+    """User code has forked us: a copy must not commit results, nor speak for the task."""
+    page.release()
+    enclosing.set_waits(None)
 
 
 def _open_standard_streams() -> None:

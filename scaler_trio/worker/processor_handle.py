@@ -11,7 +11,7 @@ import trio
 from scaler_protocol import Buffer
 from scaler_protocol.limits import MIB
 from scaler_trio.worker import channel
-from scaler_trio.worker.control_page import CANCEL, GENERATION, LIMIT, STUCK, TAKEN_ITEMS, ControlPage
+from scaler_trio.worker.control_page import CANCEL, GENERATION, LIMIT, RESUMED, STUCK, TAKEN_ITEMS, ControlPage
 from scaler_trio.worker.events import Feed, Progress
 from scaler_trio.worker.output import Forwarder, Output
 from scaler_trio.worker.template_handle import TemplateHandle
@@ -44,11 +44,11 @@ class ProcessorHandle:
         self._batch: list[Buffer] = []  # of this step
         self._work = trio.Event()
 
-    def start(self, template: TemplateHandle) -> None:
+    def start(self, template: TemplateHandle, *, is_nested: bool) -> None:
         """Ask for the process and give it its ends."""
         try:
             descriptors = [self._its_socket.fileno(), self.page.fd, self._its_output, self._its_errors]
-            template.start(self.number, descriptors)
+            template.start(self.number, descriptors, is_nested=is_nested)
         finally:
             self._its_socket.close()
             os.close(self._its_output)
@@ -73,7 +73,10 @@ class ProcessorHandle:
             self.send(channel.wake())
         # What finished between the two reads stays for the next look: the core counts by what was taken.
         running = sight.running if sight.running == page.cells[TAKEN_ITEMS] else None
-        return Progress(self.slot, taken, sight.claimed, running, sight.running_ns * 1e-9)
+        seconds = sight.running_ns * 1e-9
+        if not sight.waiting or sight.done != page.cells[TAKEN_ITEMS]:
+            return Progress(self.slot, taken, sight.claimed, running, seconds)
+        return Progress(self.slot, taken, sight.claimed, running, seconds, sight.waiting, sight.request, page.session())
 
     @property
     def is_idle(self) -> bool:
@@ -98,6 +101,11 @@ class ProcessorHandle:
         if limit is not None:
             self.send(channel.truncate(limit, self.page.cells[GENERATION]))
         return limit
+
+    def resume(self, request: int) -> None:
+        """Let the item go on that has waited."""
+        self.page.cells[RESUMED] = request
+        self.send(channel.wake())
 
     def aim(self, item: int) -> None:
         """Say which item the next interrupt is meant for."""

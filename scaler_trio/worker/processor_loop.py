@@ -11,13 +11,13 @@ import pickle
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from types import FrameType
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType, GeneratorType
 from typing import Any, Final
 
 from scaler_protocol.limits import INLINE_PAYLOAD_BYTES
 from scaler_protocol.messages import Outcome
-from scaler_trio.config.enclosing import Enclosing, set_enclosing
+from scaler_trio.config import enclosing
 from scaler_trio.serialization import load_row
 from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import (
@@ -43,6 +43,7 @@ from scaler_trio.worker.processor_functions import Functions
 from scaler_trio.worker.processor_paces import Pace, Paces
 from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
+from scaler_trio.worker.processor_waits import ItemWaits
 
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
@@ -76,6 +77,9 @@ class ProcessorLoop:
         self._reported = 0  # items done at the last signal
         self._woken_at = NONE  # the last ``WAKE_AT`` that was answered
         self._interrupted = NONE  # the item that has been interrupted, once
+        self._rest: Iterator[Any] = iter(())  # what is left of the run
+        self._mark = 0  # what was submitted from here on, was by this run
+        self.waits = ItemWaits(page, sock, give_back=self._end_run, receive=self._receive, check=self._check_interrupt)
 
     def run(self) -> None:
         """Work. Raises ``AgentGone``, and nothing else unless it is a fault of ours."""
@@ -92,6 +96,7 @@ class ProcessorLoop:
             if is_waited_for and not 0 < self._paces.expected_ns(batch) < self._report_ns:
                 self._report_ns = batch.report_ns
                 self._signal()  # what is done should not wait for what takes long, or nobody knows how long
+            self._mark = enclosing.mark()
             ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
             batch.at += ran
             if batch.at == batch.count:
@@ -105,6 +110,10 @@ class ProcessorLoop:
         if item != NONE and item == cells[CURRENT] == cells[DONE] and item != self._interrupted:
             self._interrupted = item
             raise TaskInterrupted("the task was cancelled")
+
+    def _check_interrupt(self) -> None:
+        """Look for one that came while the window was closed in the middle of an item."""
+        self.on_interrupt(0, None)
 
     # ------------------------------------------------------------------------------------------------------ claiming
 
@@ -148,6 +157,16 @@ class ProcessorLoop:
         self._page.cells[NEXT] = item
         fcntl.lockf(self._page.fd, fcntl.LOCK_UN)
 
+    def _end_run(self, item: int) -> None:
+        """The run ends before this item, as the one before it waits: what is behind it need not."""
+        if self._page.cells[NEXT] > item:
+            rest = self._rest
+            if isinstance(rest, GeneratorType):
+                rest.close()
+            else:
+                rest.__setstate__(ENTRIES)  # type: ignore[attr-defined]  # of a list or tuple: its end, without a cost per item
+            self._unclaim(item)
+
     # ----------------------------------------------------------------------------------------------------- executing
 
     def _call(self, batch: Batch) -> Callable[[Any], Any]:
@@ -171,7 +190,7 @@ class ProcessorLoop:
         late_ns = now + LATE_NS
         due_ns = min(self._signal_ns - idle_ns, late_ns)
         position, stop = self._position, self._stop
-        rest = iter(rows)
+        self._rest = rest = iter(rows)
         value: Any = None
         row: Any = None
         while True:
@@ -219,6 +238,7 @@ class ProcessorLoop:
                 break
             except TaskInterrupted:
                 cells[CURRENT] = NONE
+                enclosing.give_up_since(self._mark)
                 payload = b""  # the outcome says it; whether it is a cancel or a time-out is known to the agent
                 position = self._write_slowly(payload, position)
                 stop = self._stop
@@ -319,7 +339,8 @@ class ProcessorLoop:
             settings = channel.read_configure(body)
             self._store.configure(settings)
             if scheduler := settings.get("scheduler"):
-                set_enclosing(Enclosing(scheduler, settings["token"]))  # for a client that a task makes
+                # For a client that a task makes.
+                enclosing.set_enclosing(enclosing.Enclosing(scheduler, settings["token"]))
 
     def _add(self, batch: Batch) -> None:
         self._batches.append(batch)

@@ -58,6 +58,10 @@ def dump_failure(error: BaseException) -> bytes:
         text = "".join(traceback.format_exception(error))
     except Exception:  # an exception whose own str() raises
         text = f"{type(error).__qualname__}\n"
+    if len(text) > 4 * _TEXT_BYTES:
+        # As of tasks within tasks, each of which adds its own: the first cause comes first, the outermost task last.
+        left_out = len(text) - 3 * _TEXT_BYTES
+        text = f"{text[:_TEXT_BYTES]}\n[… {left_out} characters …]\n{text[-2 * _TEXT_BYTES :]}"
     payload = dump_error(error, traceback_text=text)
     if len(payload) <= INLINE_PAYLOAD_BYTES:
         return payload

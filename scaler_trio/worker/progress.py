@@ -1,7 +1,7 @@
 """What is seen of the slots: processors that are ready, results that a ring held, what was taken back."""
 
+from scaler_trio.worker import blocking, stopping, taking, withdrawing
 from scaler_trio.worker import events as e
-from scaler_trio.worker import stopping, taking, withdrawing
 from scaler_trio.worker.records import Piece
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
@@ -17,6 +17,8 @@ def on_progress(state: WorkerState, event: e.Progress) -> None:
     if event.taken is not None:
         taking.take(state, slot, event.taken)
     slot.claimed = max(event.claimed, slot.done)
+    if event.waiting or slot.waits is not None:
+        blocking.see(state, slot, event)
     slot.running = event.running if event.running == slot.done < slot.limit else None
     if slot.running is not None:
         slot.running_since = state.now - event.running_s

@@ -10,6 +10,7 @@ from scaler_protocol import Buffer
 from scaler_protocol.messages import Outcome, TaskOptions
 from scaler_trio.ranges import RangeSet
 from scaler_trio.worker.channel import Manner
+from scaler_trio.worker.stances import Stance
 
 
 @define(eq=False)
@@ -141,6 +142,13 @@ class Slot:
     killed_because: str = ""  # on purpose: what dies with it is charged to nobody
     functions: set[int] = field(factory=set)  # keys that the processor has
     forget: list[int] = field(factory=list)  # keys that it should forget with the next feed
+    stance: Stance = Stance.ACTIVE
+    waits: int | None = None  # the item that has waited for tasks of its own, until it ends
+    blocked: Attempt | None = None  # what that item is of; only while the slot is blocked
+    request: int = 0  # to go on, made by the processor; 0 = it goes on without
+    granted: int = 0  # the last one that was
+    session: bytes = b""  # by which its processor submits tasks, b"" = it does not
+    parked_at: float = 0.0
 
     def reset(self) -> None:
         """The processor is gone; what was fed is the caller's to put somewhere."""

@@ -47,6 +47,9 @@ class WorkerState:
         self.inputs: dict[int, list[bytes]] = {}  # by attempt: they come before it
         self.inputs_bytes = 0
         self.last_key = 0
+        self.is_nested = False  # some slot is not active
+        self.is_start_due = False  # a processor is to be started in this step
+        self.ended_sessions: list[bytes] = []  # of processors that died, and nobody to tell
         self._story: deque[tuple[float, tuple[int, int], str, int, int]] = deque(maxlen=tuning.STORY_ENTRIES)
         self.out: e.Effects = []
         self.now = 0.0

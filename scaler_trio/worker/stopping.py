@@ -2,9 +2,10 @@
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
+from scaler_trio.worker import blocking, reports, taking, tuning, withdrawing
 from scaler_trio.worker import events as e
-from scaler_trio.worker import reports, taking, tuning, withdrawing
 from scaler_trio.worker.records import Crash, Fed, Interruption, Kept, Piece, SingleRow, Slot
+from scaler_trio.worker.stances import Stance
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
@@ -42,7 +43,12 @@ def on_slot_died(state: WorkerState, event: e.SlotDied) -> None:
     slot = state.slots[progress.slot]
     if progress.taken is not None:
         taking.take(state, slot, progress.taken)
+    blocking.end_if_done(state, slot)
     running = progress.running if progress.running == slot.done < slot.limit else None
+    if slot.waits == slot.done:
+        running = slot.done
+    slot.session = progress.session or slot.session
+    blocking.slot_died(state, slot, slot.fed[0].attempt if running is not None else None)
     _judge_death(state, slot, running, event.text)
     stopped, killed_because = slot.interruption, slot.killed_because
     pieces = list(slot.fed)
@@ -97,12 +103,14 @@ def _judge_death(state: WorkerState, slot: Slot, running: int | None, text: str)
         state.out.append(e.Fail(f"{slot.failed_starts} processors in a row ended before they ran anything: {text}"))
         return
     wait_s = tuning.START_BACKOFF_S * 2 ** (slot.failed_starts - 1) if slot.failed_starts else 0.0
-    slot.start_at = state.now + wait_s
-    start_processors(state)
+    if slot.stance is Stance.ACTIVE:
+        slot.start_at = state.now + wait_s
+        start_processors(state)
 
 
 def start_processors(state: WorkerState) -> None:
     """Start those whose time has come."""
+    state.is_start_due = False
     for slot in state.slots:
         if slot.start_at is not None and slot.start_at <= state.now and not state.is_leaving:
             slot.start_at = None
@@ -118,6 +126,9 @@ def on_tick(state: WorkerState, event: e.Tick) -> None:
         if stopped is not None and not stopped.is_killed and state.now >= stopped.kill_at and slot.done == stopped.item:
             slot.interruption = stopped._replace(is_killed=True)
             _kill(state, slot, f"killed on purpose, {tuning.GRACE_S:g} s after a task on it was told to stop")
+    if state.is_nested:
+        for slot in blocking.spares_to_end(state):
+            _kill(state, slot, "killed on purpose: a spare that was of no use for a while")
     if state.drain_until is not None and state.now >= state.drain_until and not state.is_leaving:
         for slot in state.slots:
             if slot.fed and not slot.killed_because:

@@ -22,6 +22,9 @@ from scaler_trio.worker import lineage, processor
 from scaler_trio.worker.preload import PreloadFailed, run_preload
 
 REQUEST: Final = struct.Struct("<III")  # operation, number of the processor, argument
+CLIENT: Final = "scaler_trio.client.client"
+"""What a task imports that submits tasks of its own."""
+
 START: Final = 1  # with four descriptors: socket, page, stdout, stderr
 SIGNAL: Final = 2  # the argument is a signal; SIGKILL goes to the whole group
 DESCRIPTORS: Final = 4
@@ -106,6 +109,10 @@ class Template:
             return
         operation, number, argument = REQUEST.unpack(request)
         if operation == START:
+            if argument and self._forks and CLIENT not in sys.modules:
+                # It takes 0.2 s, which nobody spends who does not need it; once here, every processor has it.
+                importlib.import_module(CLIENT)
+                gc.freeze()
             try:
                 pid = self._fork(descriptors, ours) if self._forks else self._spawn(descriptors)
             except OSError as error:

@@ -72,9 +72,12 @@ class TemplateHandle:
             process = subprocess.Popen(arguments, pass_fds=(its.fileno(),), stdin=subprocess.DEVNULL)
         return cls(ours, process.pid, process)
 
-    def start(self, number: int, descriptors: Sequence[int]) -> None:
-        """Ask for a processor; ``descriptors`` are its socket, page, stdout, stderr. A notice follows."""
-        self._request(START, number, 0, descriptors)
+    def start(self, number: int, descriptors: Sequence[int], *, is_nested: bool = False) -> None:
+        """Ask for a processor; ``descriptors`` are its socket, page, stdout, stderr. A notice follows.
+
+        ``is_nested``: its tasks will most likely submit tasks of their own.
+        """
+        self._request(START, number, int(is_nested), descriptors)
 
     def signal(self, number: int, which: signal.Signals) -> None:
         """Send a signal to a processor, SIGKILL to its whole group; nothing happens if it has ended."""

@@ -46,5 +46,12 @@ FAILED_STARTS: Final = 5
 START_BACKOFF_S: Final = 0.2
 """Wait after the first of them; it doubles."""
 
+SPARE_S: Final = 2.0
+"""A processor that is of no use, because whoever waited has its place again, is kept for so long beyond one for each
+place: recursion goes up and down, and each new one costs 10 ms."""
+
+ENDED_SESSIONS: Final = 4_096
+"""Sessions of dead processors that a scheduler is told of, by its message's limit."""
+
 STORY_ENTRIES: Final = 4_096
 """Entries of the story of all attempts together; a few seconds of a busy worker."""

@@ -12,6 +12,9 @@ from scaler_trio.worker.records import Attempt, Piece, Slot, Withdrawal
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
 
+VOIDABLE = (ReturnReason.RECALLED, ReturnReason.NEIGHBOUR_WAITS)
+"""Withdrawals that end with their connection: the rows are declared in the next one."""
+
 
 def on_recall(state: WorkerState, message: m.Recall) -> None:
     """Each row of it is answered by at least one of ``Returned``, be it an empty one."""
@@ -66,7 +69,7 @@ def end_withdrawal(state: WorkerState, withdrawal: Withdrawal) -> None:
     state.withdrawals.remove(withdrawal)
     for attempt in withdrawal.wanted:
         attempt.withheld -= 1
-    is_recall = withdrawal.reason == ReturnReason.RECALLED
+    is_recall = withdrawal.reason in VOIDABLE
     if is_recall and not state.is_known:
         return
     happening = Happening.RECALL if is_recall else Happening.CANCEL
@@ -74,7 +77,7 @@ def end_withdrawal(state: WorkerState, withdrawal: Withdrawal) -> None:
     state.tasks = _take_out(state.tasks, withdrawal, gone)
     state.rows = _take_out(state.rows, withdrawal, gone)
     answered = {attempt for attempt, _, _ in gone}
-    if is_recall:
+    if withdrawal.reason == ReturnReason.RECALLED:
         gone += [(a, r.first[0], r.first[0]) for a, r in withdrawal.wanted.items() if a not in answered]
     _return(state, gone, withdrawal.reason, happening)
 

@@ -59,7 +59,7 @@ class PlayedTemplate:
         self.processors: list[PlayedProcessor] = []
         self.signals: list[tuple[int, int]] = []
 
-    def start(self, number: int, descriptors: Sequence[int]) -> None:
+    def start(self, number: int, descriptors: Sequence[int], *, is_nested: bool = False) -> None:
         self.processors.append(PlayedProcessor(descriptors))
         self.processors[-1].socket.send(channel.READY)
 
