@@ -4,8 +4,10 @@ import importlib
 
 TYPE_CHECKING = False  # `typing` alone takes longer to import than all of this
 if TYPE_CHECKING:
+    from scaler_trio.client import AsyncClient as AsyncClient
     from scaler_trio.client import Client as Client
     from scaler_trio.client import ScalerFuture as ScalerFuture
+    from scaler_trio.client import connect as connect
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
     from scaler_trio.errors import ClientClosed as ClientClosed
@@ -35,8 +37,7 @@ _ERRORS = (
 _SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteError", "SerializationError")
 
 _HOMES = {
-    "Client": "scaler_trio.client",
-    "ScalerFuture": "scaler_trio.client",
+    **dict.fromkeys(("AsyncClient", "Client", "ScalerFuture", "connect"), "scaler_trio.client"),
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
     **dict.fromkeys(_SERIALIZATION, "scaler_trio.serialization"),

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from scaler_protocol import LocalProtocolError, Message
 from scaler_protocol.fields import Row
@@ -31,11 +31,17 @@ from scaler_trio.errors import ClientClosed, ConnectionFailed, ConnectionLost, S
 from scaler_trio.net import Address, Link
 from scaler_trio.ranges import Range
 
+if TYPE_CHECKING:
+    from scaler_trio.client.event_loop import LoopEvent
+
 BATCH_ROWS: Final = 256
 """Calls that are collected before the calling thread sends them itself: about a millisecond of ``submit``."""
 
 CLOSE_S: Final = 2.0
 """How long ``close`` waits for the link thread; it has nothing to do but to end."""
+
+LATE_S: Final = 1.0
+"""The loop keeps to the time-out of the first connection itself; this guards against a loop that cannot run at all."""
 
 NOTICES: Final = 10
 """Notices of one message that are logged singly."""
@@ -89,7 +95,7 @@ class Session:
         self._wake_asked = False
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
-        self._known = threading.Event()
+        self._known: threading.Event | LoopEvent = threading.Event()
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
         _sessions.add(self)
@@ -105,9 +111,37 @@ class Session:
         Raises:
             ConnectionFailed: nobody answered in time, or not a scheduler, or it refused.
         """
+        known = threading.Event()
+        self.begin(known)
+        is_known = known.wait(self._target.timeout_s + LATE_S)
+        self.check_begun(is_known)
+
+    async def start_in_loop(self) -> None:
+        """The same in an event loop.
+
+        Cancellation: the session is of no use then; close it.
+        """
+        from scaler_trio.client.event_loop import LoopEvent, finish_in_thread
+
+        known = LoopEvent()
+        self.begin(known)
+        is_known = await known.wait(self._target.timeout_s + LATE_S)
+        if not is_known:
+            await finish_in_thread(self.close)
+        self.check_begun(is_known)
+
+    def begin(self, known: "threading.Event | LoopEvent") -> None:
+        """Begin to connect; sets the event when that has come to an end, good or bad."""
+        self._known = known
         self._thread.start()
-        # The loop keeps to the time-out itself; what is added only guards against a loop that cannot run at all.
-        if not self._known.wait(self._target.timeout_s + 1.0):
+
+    def check_begun(self, is_known: bool) -> None:
+        """What has come of it.
+
+        Raises:
+            ConnectionFailed: as ``start``.
+        """
+        if not is_known:
             self.close()
             raise ConnectionFailed(
                 f"the scheduler at {self.address} accepted the connection and said nothing more within "
