@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaler_trio.errors import ObjectLost as ObjectLost
     from scaler_trio.errors import ObjectStorageFailed as ObjectStorageFailed
     from scaler_trio.errors import ProcessorDiedError as ProcessorDiedError
+    from scaler_trio.errors import ProtectedError as ProtectedError
     from scaler_trio.errors import ScalerError as ScalerError
     from scaler_trio.errors import TaskCancelled as TaskCancelled
     from scaler_trio.errors import TaskError as TaskError
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     *("AuthenticationFailed", "ClientClosed", "ConnectionFailed", "ConnectionLost", "DependencyFailed", "GraphError"),
-    *("NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError", "ScalerError", "TaskCancelled"),
-    *("TaskError", "TaskTimeout"),
+    *("NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError", "ProtectedError", "ScalerError"),
+    *("TaskCancelled", "TaskError", "TaskTimeout"),
 )
 _SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteError", "SerializationError")
 

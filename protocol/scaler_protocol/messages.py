@@ -178,6 +178,14 @@ class Goodbye:
     reason: str = bounded(maximum=limits.TEXT_BYTES, default="")
 
 
+@message(9)
+@frozen
+class Shutdown:
+    """A client asks for the end of the whole cluster; the scheduler tells everybody of it. Nobody connects again."""
+
+    reason: str = bounded(maximum=limits.TEXT_BYTES, default="")
+
+
 # ---------------------------------------------------------------------------------------------- client to scheduler
 
 
@@ -377,6 +385,14 @@ class Notices:
     """What happened to tasks on the way: (task, row, notice kind, text)."""
 
     rows: tuple[Row, ...] = rows(int, int, choice(NoticeKind), str)
+
+
+@message(45)
+@frozen
+class ShutdownRefused:
+    """The answer to ``Shutdown`` of a scheduler that clients may not shut down."""
+
+    text: str = bounded(maximum=limits.TEXT_BYTES, default="")
 
 
 # ---------------------------------------------------------------------------------------------- worker to scheduler

@@ -175,6 +175,10 @@ class AsyncClient:
         """Cancel what is unfinished and disconnect; idempotent. The end of the ``connect`` block does it too."""
         await finish_in_thread(self._client.close)
 
+    async def shutdown(self) -> None:
+        """End the whole cluster, and close this client; as of ``Client.shutdown``."""
+        await finish_in_thread(self._client.shutdown)
+
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("an AsyncClient belongs to its event loop and does not travel; pass its address")
 

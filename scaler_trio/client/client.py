@@ -324,6 +324,19 @@ class Client:
         """The same as ``close``."""
         self.close()
 
+    def shutdown(self) -> None:
+        """End the whole cluster: the scheduler, its workers and their managers, its object storage. Closes this client.
+
+        Other clients get a ``ConnectionLost``. For schedulers that allow it: ``scaler_scheduler --no-protected``,
+        ``SchedulerClusterCombo(protected=False)``.
+
+        Raises:
+            ProtectedError: the scheduler is protected, and goes on; also a ``ValueError``.
+            ConnectionLost: it did not answer within the time-out of the first connection.
+            ScalerError: the client was closed already.
+        """
+        self._session.shut_down()
+
     def __enter__(self) -> "Client":
         return self
 

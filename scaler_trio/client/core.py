@@ -230,6 +230,9 @@ class ClientCore:
         self._holds.release(list(self._holds.written))
         self._effects.append(do.Dropped(owners))
 
+    def _on_shutdown_asked(self, event: ev.ShutdownAsked, now: float) -> None:
+        (self._messages if self._online else self._control).append(m.Shutdown())
+
     def _on_abandoned(self, event: ev.Abandoned, now: float) -> None:
         owners = self._owners()
         if self._connected:
@@ -279,6 +282,10 @@ class ClientCore:
             self._on_known(message, now)
         elif kind is m.Notices:
             self._effects.append(do.Noticed(message.rows))
+        elif kind is m.Shutdown:
+            self._effects.append(do.ShutDown(message.reason))
+        elif kind is m.ShutdownRefused:
+            self._effects.append(do.ShutdownRefused(message.text))
 
     def _on_task_results(self, message: m.TaskResults) -> None:
         done: list[tuple[Any, Row]] = []
@@ -397,4 +404,5 @@ _HANDLERS: Final[dict[type, Any]] = {
     ev.ObjectsReleased: ClientCore._on_released,
     ev.Cleared: ClientCore._on_cleared,
     ev.Abandoned: ClientCore._on_abandoned,
+    ev.ShutdownAsked: ClientCore._on_shutdown_asked,
 }

@@ -85,6 +85,31 @@ class Violated:
     reason: str
 
 
+@frozen
+class ShutDown:
+    """The cluster ends, and nobody shall come back."""
+
+    reason: str
+
+
+@frozen
+class ShutdownRefused:
+    """The cluster does not end."""
+
+    text: str
+
+
 Effect: TypeAlias = (
-    Send | TasksDone | NodesDone | SliceDone | ArrayProgress | ArrayDone | Dropped | Known | Noticed | Violated
+    ShutDown
+    | ShutdownRefused
+    | Send
+    | TasksDone
+    | NodesDone
+    | SliceDone
+    | ArrayProgress
+    | ArrayDone
+    | Dropped
+    | Known
+    | Noticed
+    | Violated
 )

@@ -149,6 +149,11 @@ class Cleared:
 
 
 @frozen
+class ShutdownAsked:
+    """The user wants the end of the cluster."""
+
+
+@frozen
 class Abandoned:
     """The client gives up: it was closed, or the scheduler did not come back. Final."""
 
@@ -169,4 +174,5 @@ Event: TypeAlias = (
     | Tick
     | Cleared
     | Abandoned
+    | ShutdownAsked
 )

@@ -27,7 +27,14 @@ from scaler_trio.client.core import ClientCore
 from scaler_trio.client.future import ScalerFuture, _call_back, settle
 from scaler_trio.client.link_thread import LinkThread, Target, client_name
 from scaler_trio.client.objects import ClientObjects, Reader
-from scaler_trio.errors import ClientClosed, ConnectionFailed, ConnectionLost, ScalerError, TaskCancelled
+from scaler_trio.errors import (
+    ClientClosed,
+    ConnectionFailed,
+    ConnectionLost,
+    ProtectedError,
+    ScalerError,
+    TaskCancelled,
+)
 from scaler_trio.net import Address, Link
 from scaler_trio.ranges import Range
 
@@ -96,6 +103,8 @@ class Session:
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
         self._known: threading.Event | LoopEvent = threading.Event()
+        self._shutdown_answered = threading.Event()
+        self._shutdown_refusal: str | None = None
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
         _sessions.add(self)
@@ -252,6 +261,28 @@ class Session:
         self.objects.forget()
         self.handle(ev.Cleared())
 
+    def shut_down(self) -> None:
+        """Have the scheduler end the cluster; this session has ended in any case.
+
+        Raises:
+            ProtectedError: it refuses.
+            ConnectionLost: it did not answer.
+            ScalerError: this had ended already.
+        """
+        self.check_usable()
+        try:
+            self.clear()
+            self.handle(ev.ShutdownAsked())
+            if not self._shutdown_answered.wait(self._target.timeout_s):
+                raise ConnectionLost(
+                    f"the scheduler at {self.address} was asked to shut down and did not answer within "
+                    f"{self._target.timeout_s:g} s"
+                )
+        finally:
+            self.close()
+        if self._shutdown_refusal is not None:
+            raise ProtectedError(f"the scheduler at {self.address} {self._shutdown_refusal}")
+
     def stop_when_idle(self) -> None:
         """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
         self._unwanted = True
@@ -378,6 +409,15 @@ class Session:
         if len(effect.rows) > NOTICES:
             log.warning("… and %d more", len(effect.rows) - NOTICES)
 
+    def _shut_down(self, effect: do.ShutDown) -> None:
+        self._shutdown_answered.set()
+        self._end(ConnectionLost(f"the cluster of {self.address} was shut down{effect.reason and ': '}{effect.reason}"))
+        self._loop.stop()
+
+    def _refused(self, effect: do.ShutdownRefused) -> None:
+        self._shutdown_refusal = effect.text
+        self._shutdown_answered.set()
+
     def _violated(self, effect: do.Violated) -> None:
         self._end(ConnectionLost(f"the scheduler at {self.address} broke the protocol: {effect.reason}"))
         self._loop.stop()
@@ -393,6 +433,8 @@ _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.Known: Session._set_known,
     do.Noticed: Session._noticed,
     do.Violated: Session._violated,
+    do.ShutDown: Session._shut_down,
+    do.ShutdownRefused: Session._refused,
 }
 
 

@@ -507,7 +507,7 @@ def test_it_does_not_travel(with_client: With) -> None:
     async def use(client: AsyncClient) -> None:
         with pytest.raises(TypeError, match="does not travel"):
             pickle.dumps(client)
-        with pytest.raises(CannotPickle, match="positional argument 0|positional argument 1"):
+        with pytest.raises(CannotPickle, match="positional argument"):
             client.submit(abs, client)
 
     with_client(use)
