@@ -4,10 +4,12 @@ import importlib
 
 TYPE_CHECKING = False  # `typing` alone takes longer to import than all of this
 if TYPE_CHECKING:
+    from scaler_trio.client import AsyncClient as AsyncClient
     from scaler_trio.client import Client as Client
     from scaler_trio.client import ProfilingInfo as ProfilingInfo
     from scaler_trio.client import ResultIterator as ResultIterator
     from scaler_trio.client import ScalerFuture as ScalerFuture
+    from scaler_trio.client import connect as connect
     from scaler_trio.client import node as node
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from scaler_trio.errors import ObjectLost as ObjectLost
     from scaler_trio.errors import ObjectStorageFailed as ObjectStorageFailed
     from scaler_trio.errors import ProcessorDiedError as ProcessorDiedError
+    from scaler_trio.errors import ProtectedError as ProtectedError
     from scaler_trio.errors import RemoteError as RemoteError
     from scaler_trio.errors import ScalerError as ScalerError
     from scaler_trio.errors import SerializationError as SerializationError
@@ -34,15 +37,22 @@ if TYPE_CHECKING:
 _ERRORS = (
     *("AuthenticationFailed", "CannotPickle", "CannotUnpickle", "ClientClosed", "ConnectionFailed", "ConnectionLost"),
     *("DependencyFailed", "GraphError", "NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError"),
-    *("RemoteError", "ScalerError", "SerializationError", "TaskCancelled", "TaskError", "TaskTimeout"),
+    *(
+        "ProtectedError",
+        "RemoteError",
+        "ScalerError",
+        "SerializationError",
+        "TaskCancelled",
+        "TaskError",
+        "TaskTimeout",
+    ),
 )
 
 _HOMES = {
-    "Client": "scaler_trio.client",
-    "ProfilingInfo": "scaler_trio.client",
-    "ResultIterator": "scaler_trio.client",
-    "ScalerFuture": "scaler_trio.client",
-    "node": "scaler_trio.client",
+    **dict.fromkeys(
+        ("AsyncClient", "Client", "ProfilingInfo", "ResultIterator", "ScalerFuture", "connect", "node"),
+        "scaler_trio.client",
+    ),
     "SchedulerClusterCombo": "scaler_trio.cluster.combo",
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
     "ObjectReference": "scaler_trio.serialization",

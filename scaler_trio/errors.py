@@ -26,6 +26,10 @@ class ClientClosed(ScalerError):
     """The client was closed, or belongs to another process (a client does not survive a fork)."""
 
 
+class ProtectedError(ScalerError, ValueError):
+    """The scheduler runs in protected mode: clients may not shut it down."""
+
+
 class TaskError(ScalerError):
     """A task could not be run to its end, through no exception of its own; raised only as one of its subclasses."""
 

@@ -15,10 +15,12 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     (Role.CLIENT, Role.SCHEDULER): frozenset(
         {m.ClientHeld, m.DefineFunction, m.DropFunctions, m.SubmitTasks, m.OpenArray, m.ArrayBlock, m.EndArray}
     )
-    | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog, m.Explain},
+    | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog, m.Explain}
+    | {m.Shutdown},
     (Role.SCHEDULER, Role.CLIENT): frozenset(
         {m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices, m.Explanation}
-    ),
+    )
+    | {m.Shutdown, m.ShutdownRefused},
     (Role.WORKER, Role.SCHEDULER): frozenset(
         {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus}
     )
@@ -26,8 +28,8 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     (Role.SCHEDULER, Role.WORKER): frozenset(
         {m.WorkerKnown, m.PutFunction, m.ForgetFunctions, m.AssignTasks, m.AssignSlice, m.AssignInputs}
     )
-    | {m.Recall, m.CancelAttempts, m.Settled, m.Drain},
-    (Role.SCHEDULER, Role.OBJECTS): frozenset({m.AdoptObjects, m.DeleteObjects}),
+    | {m.Recall, m.CancelAttempts, m.Settled, m.Drain, m.Shutdown},
+    (Role.SCHEDULER, Role.OBJECTS): frozenset({m.AdoptObjects, m.DeleteObjects, m.Shutdown}),
     (Role.OBJECTS, Role.SCHEDULER): frozenset({m.ObjectServer, m.ObjectUsage}),
     (Role.CLIENT, Role.OBJECTS): _OBJECT_WRITER,
     (Role.WORKER, Role.OBJECTS): _OBJECT_WRITER,

@@ -185,6 +185,14 @@ class Goodbye:
     reason: str = bounded(maximum=limits.TEXT_BYTES, default="")
 
 
+@message(9)
+@frozen
+class Shutdown:
+    """A client asks for the end of the whole cluster; the scheduler tells everybody of it. Nobody connects again."""
+
+    reason: str = bounded(maximum=limits.TEXT_BYTES, default="")
+
+
 # ---------------------------------------------------------------------------------------------- client to scheduler
 
 
@@ -404,6 +412,14 @@ class Explanation:
 
     request: int = bounded(minimum=0, maximum=U64_MAX)
     text: str = bounded(maximum=limits.TEXT_BYTES)
+
+
+@message(46)
+@frozen
+class ShutdownRefused:
+    """The answer to ``Shutdown`` of a scheduler that clients may not shut down."""
+
+    text: str = bounded(maximum=limits.TEXT_BYTES, default="")
 
 
 # ---------------------------------------------------------------------------------------------- worker to scheduler

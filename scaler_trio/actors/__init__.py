@@ -19,7 +19,7 @@ from scaler_trio.actors.reference import ActorRef, Reply
 from scaler_trio.actors.specification import ChildSpec, RestartPolicy, Strategy
 from scaler_trio.actors.statistics import ActorEvent, ActorEventKind, ActorState, ActorStatistics, ChildKind, EventHook
 from scaler_trio.actors.supervisor import Supervisor
-from scaler_trio.actors.tree import ActorTree, open_actor_tree, run_actor_tree
+from scaler_trio.actors.tree import ActorTree, EndByOrder, open_actor_tree, run_actor_tree
 
 __all__ = [
     "Actor",
@@ -35,6 +35,7 @@ __all__ = [
     "ChildKind",
     "ChildSpec",
     "DuplicateChild",
+    "EndByOrder",
     "EndedUnasked",
     "EventHook",
     "Mailbox",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
@@ -43,6 +43,26 @@ class ActorTree(Generic[M]):
     def statistics(self) -> ActorStatistics:
         """A frozen snapshot of the whole tree."""
         return self._child.statistics()
+
+
+class EndByOrder:
+    """The end of a tree that somebody within it orders: ``order`` may be called before there is a tree to stop."""
+
+    def __init__(self) -> None:
+        self.is_ordered = False
+        self._tree: ActorTree[Any] | None = None
+
+    def of(self, tree: ActorTree[Any]) -> None:
+        """It is this tree's."""
+        self._tree = tree
+        if self.is_ordered:
+            tree.stop()
+
+    def order(self) -> None:
+        """Stop the tree; does not wait."""
+        self.is_ordered = True
+        if self._tree is not None:
+            self._tree.stop()
 
 
 async def run_actor_tree(

@@ -8,7 +8,7 @@ from cyclopts import App
 
 from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
-from scaler_trio.cluster.services import configure_logging, run_service
+from scaler_trio.cluster.services import configure_logging, run_command
 from scaler_trio.net import Address
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.worker.lineage import set_title
@@ -61,7 +61,7 @@ def object_storage_server(
             spill_directory=spill_directory,
             spill_bytes=spill_bytes,
         )
-        return run_service(partial(serve_objects, settings, ready=announce("object storage server", held.leave)))
+        return run_command(partial(serve_objects, settings, ready=announce("object storage server", held.leave)))
 
 
 def main() -> None:

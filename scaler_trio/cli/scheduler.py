@@ -8,7 +8,7 @@ from cyclopts import App
 
 from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
-from scaler_trio.cluster.services import configure_logging, run_service
+from scaler_trio.cluster.services import configure_logging, run_command
 from scaler_trio.net import Address
 from scaler_trio.scheduler.server import serve_scheduler
 from scaler_trio.scheduler.settings import SchedulerSettings
@@ -33,9 +33,10 @@ def scheduler(
     token_file: Path | None = None,
     worker_timeout_seconds: float = 10.0,
     client_grace_seconds: float = 30.0,
+    protected: bool = True,
     logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO",
 ) -> int:
-    """Run a scheduler until SIGTERM or SIGINT.
+    """Run a scheduler until SIGTERM or SIGINT, or until a client shuts it down.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def scheduler(
         Silence after which a worker counts as lost.
     client_grace_seconds
         How long a client whose connection was lost may come back before its tasks are cancelled.
+    protected
+        Refuse to be shut down by clients; --no-protected lets any client end the whole cluster.
     logging_level
         Least level of what is logged on standard error.
     """
@@ -69,9 +72,10 @@ def scheduler(
             objects,
             advertised,
             worker_timeout_s=worker_timeout_seconds,
+            protected=protected,
             tuning=Tuning(client_grace_s=client_grace_seconds),
         )
-        return run_service(partial(serve_scheduler, settings, ready=announce("scheduler", held.leave)))
+        return run_command(partial(serve_scheduler, settings, ready=announce("scheduler", held.leave)))
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client import nested as nested_sessions
-from scaler_trio.client.array_call import ArrayCall
+from scaler_trio.client.array_call import ArrayCall, Steps
 from scaler_trio.client.finding import find_address, find_token
 from scaler_trio.client.functions import FunctionCache
 from scaler_trio.client.future import ScalerFuture
@@ -23,7 +23,6 @@ from scaler_trio.client.options import Options, change_options
 from scaler_trio.client.progress import Progress
 from scaler_trio.client.session import Session
 from scaler_trio.config.collector import collector_paused
-from scaler_trio.errors import DependencyFailed
 from scaler_trio.net import Address
 from scaler_trio.serialization import (
     BlockWriter,
@@ -82,6 +81,19 @@ class Client:
             ConnectionFailed: nobody answered within ``timeout``, or it is not a scheduler.
             AuthenticationFailed: missing or wrong token.
         """
+        self._prepare(address, token, token_file, timeout, reconnect_timeout, serializer)
+        self._session.start()
+
+    def _prepare(
+        self,
+        address: str | None,
+        token: str | bytes | None,
+        token_file: str | os.PathLike[str] | None,
+        timeout: float,
+        reconnect_timeout: float,
+        serializer: Serializer | None,
+    ) -> None:
+        """All of it but the connection."""
         where = Address.parse(find_address(address))
         self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout, "serializer": serializer}
         self._packer = None if serializer is None else Packer(serializer)
@@ -96,7 +108,6 @@ class Client:
             self._session, self._functions = nested
         else:
             self._session = make()
-            self._session.start()
         self._submit = self._session.submit
         self._sink: Sink = self._session.objects
         # A dropped client lets its thread end once nothing is unfinished; at the interpreter's end all are closed.
@@ -178,8 +189,8 @@ class Client:
             ScalerError: the client is closed, or the scheduler lost for good.
             Exception: what an item raised, or ``CannotPickle`` for one that cannot be sent.
         """
-        rows, style = _rows_of("map", iterables)
-        return self._run_array(fn, rows, style, iterables, timeout, progress, return_exceptions)
+        call, steps = self._map_call(fn, iterables, timeout, progress, return_exceptions)
+        return call.run(steps)
 
     def starmap(
         self,
@@ -192,7 +203,8 @@ class Client:
         return_exceptions: bool = False,
     ) -> list[Any]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
-        return self._run_array(fn, iterable, Style.STAR, (iterable,), timeout, progress, return_exceptions)
+        call, steps = self._starmap_call(fn, iterable, timeout, progress, return_exceptions)
+        return call.run(steps)
 
     def imap(
         self,
@@ -239,33 +251,12 @@ class Client:
             DependencyFailed: a node failed and its own error did not come; where it did, that is raised instead.
             Exception: what a node raised.
         """
-        self._session.check_usable()
-        if isinstance(keys, str):
-            raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
-        if not isinstance(graph, Mapping):
-            raise TypeError(f"the graph is {graph!r:.100}; it must be a mapping of names to nodes")
-        if self._packer is not None:
-            graph = pack_graph(graph, self._packer)
-        with collector_paused():
-            planned = plan(graph, keys)
-        call = GraphCall(self._session, planned, keys)
-        if self._packer is not None:
-            for future in call.futures.values():
-                future.unpack_with(self._packer.unpack)
-        call.send(self._functions, CallObjects(self._session.objects), self._options)
+        call = self._plan_graph(graph, keys)
+        self._send_graph(call)
         if not block:
             return dict(call.futures)
-        try:
+        with call.cancelled_on_error():
             return {key: future.result() for key, future in call.futures.items()}
-        except DependencyFailed as error:
-            call.cancel()
-            if error.__cause__ is None:
-                raise
-            error.__cause__.add_note(f"raised in a graph: {error}")
-            raise error.__cause__ from error.__cause__.__cause__
-        except BaseException:
-            call.cancel()
-            raise
 
     def send_object(self, obj: Any, name: str | None = None) -> ObjectReference:
         """Store a value once, for any number of tasks: use the reference as, or inside, their arguments.
@@ -360,6 +351,19 @@ class Client:
         """The same as ``close``."""
         self.close()
 
+    def shutdown(self) -> None:
+        """End the whole cluster: the scheduler, its workers and their managers, its object storage. Closes this client.
+
+        Other clients get a ``ConnectionLost``. For schedulers that allow it: ``scaler_scheduler --no-protected``,
+        ``SchedulerClusterCombo(protected=False)``.
+
+        Raises:
+            ProtectedError: the scheduler is protected, and goes on; also a ``ValueError``.
+            ConnectionLost: it did not answer within the time-out of the first connection.
+            ScalerError: the client was closed already.
+        """
+        self._session.shut_down()
+
     def __enter__(self) -> "Client":
         return self
 
@@ -377,7 +381,47 @@ class Client:
 
     # ------------------------------------------------------------------------------------------------------- inside
 
-    def _run_array(
+    def _plan_graph(self, graph: Mapping[str, Any], keys: Sequence[str]) -> GraphCall:
+        self._session.check_usable()
+        if isinstance(keys, str):
+            raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
+        if not isinstance(graph, Mapping):
+            raise TypeError(f"the graph is {graph!r:.100}; it must be a mapping of names to nodes")
+        if self._packer is not None:
+            graph = pack_graph(graph, self._packer)
+        with collector_paused():
+            planned = plan(graph, keys)
+        call = GraphCall(self._session, planned, keys)
+        if self._packer is not None:
+            for future in call.futures.values():
+                future.unpack_with(self._packer.unpack)
+        return call
+
+    def _send_graph(self, call: GraphCall) -> None:
+        call.send(self._functions, CallObjects(self._session.objects), self._options)
+
+    def _map_call(
+        self,
+        fn: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        timeout: float | None,
+        progress: bool,
+        return_exceptions: bool,
+    ) -> tuple[ArrayCall, Steps]:
+        rows, style = _rows_of("map", iterables)
+        return self._array_call(fn, rows, style, iterables, timeout, progress, return_exceptions)
+
+    def _starmap_call(
+        self,
+        fn: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        timeout: float | None,
+        progress: bool,
+        return_exceptions: bool,
+    ) -> tuple[ArrayCall, Steps]:
+        return self._array_call(fn, iterable, Style.STAR, (iterable,), timeout, progress, return_exceptions)
+
+    def _array_call(
         self,
         fn: Callable[..., Any],
         rows: Iterable[Any],
@@ -386,7 +430,7 @@ class Client:
         timeout: float | None,
         progress: bool,
         return_exceptions: bool,
-    ) -> list[Any]:
+    ) -> tuple[ArrayCall, Steps]:
         session = self._session
         session.check_usable()
         fn, packed = self._pack(fn, rows, style)
@@ -397,7 +441,9 @@ class Client:
         sink: Sink = CallObjects(session.objects) if held_whole else session.objects
         name = function_name(fn)
         call = ArrayCall(session, name, return_exceptions=return_exceptions, timeout_s=timeout)
-        results = call.run(
+        if self._packer is not None:
+            call.unpack = self._packer.unpack_all
+        return call, call.steps(
             function,
             iter(packed),
             BlockWriter(style, sink),
@@ -405,7 +451,6 @@ class Client:
             options=self._options,
             progress=Progress(name, count) if progress else None,
         )
-        return results if self._packer is None else self._packer.unpack_all(results)
 
     def _pack(
         self, fn: Callable[..., Any], rows: Iterable[Any], style: Style

@@ -245,6 +245,9 @@ class ClientCore:
         self._holds.release(list(self._holds.written))
         self._effects.append(do.Dropped(owners))
 
+    def _on_shutdown_asked(self, event: ev.ShutdownAsked, now: float) -> None:
+        (self._messages if self._online else self._control).append(m.Shutdown())
+
     def _on_abandoned(self, event: ev.Abandoned, now: float) -> None:
         owners = self._owners()
         if self._connected:
@@ -298,6 +301,10 @@ class ClientCore:
             self._effects.append(do.Explained(message.request, message.text))
         elif kind is m.Notices:
             self._effects.append(do.Noticed(message.rows))
+        elif kind is m.Shutdown:
+            self._effects.append(do.ShutDown(message.reason))
+        elif kind is m.ShutdownRefused:
+            self._effects.append(do.ShutdownRefused(message.text))
 
     def _on_task_results(self, message: m.TaskResults) -> None:
         done: list[tuple[Any, Row]] = []
@@ -451,4 +458,5 @@ _HANDLERS: Final[dict[type, Any]] = {
     ev.GivenUp: ClientCore._on_given_up,
     ev.Cleared: ClientCore._on_cleared,
     ev.Abandoned: ClientCore._on_abandoned,
+    ev.ShutdownAsked: ClientCore._on_shutdown_asked,
 }

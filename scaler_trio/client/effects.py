@@ -101,8 +101,24 @@ class Violated:
     reason: str
 
 
+@frozen
+class ShutDown:
+    """The cluster ends, and nobody shall come back."""
+
+    reason: str
+
+
+@frozen
+class ShutdownRefused:
+    """The cluster does not end."""
+
+    text: str
+
+
 Effect: TypeAlias = (
-    Send
+    ShutDown
+    | ShutdownRefused
+    | Send
     | TasksDone
     | Profiled
     | NodesDone

@@ -165,6 +165,11 @@ class Cleared:
 
 
 @frozen
+class ShutdownAsked:
+    """The user wants the end of the cluster."""
+
+
+@frozen
 class Abandoned:
     """The client gives up: it was closed, or the scheduler did not come back. Final."""
 
@@ -187,4 +192,5 @@ Event: TypeAlias = (
     | GivenUp
     | Cleared
     | Abandoned
+    | ShutdownAsked
 )

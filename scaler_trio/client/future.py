@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
@@ -33,6 +33,14 @@ _CANCELLED: Final = int(Outcome.CANCELLED)
 _NOTHING: Final[Any] = object()
 
 
+class Parked(Protocol):
+    """Who waits for one future: a thread on a held lock, a task of an event loop on a ``LoopEvent``."""
+
+    def release(self) -> None:
+        """The future is settled."""
+        ...
+
+
 class ScalerFuture(Future[Any]):
     """The result of one task, later. A ``concurrent.futures.Future``, usable with ``wait`` and ``as_completed``.
 
@@ -43,7 +51,7 @@ class ScalerFuture(Future[Any]):
     _state = PENDING
     _own_condition: threading.Condition | None = None
     _own_waiters: list[Any] | None = None
-    _parked: tuple[Any, ...] = ()  # held locks of threads in ``result``, released when it is settled
+    _parked: tuple[Parked, ...] = ()  # released when it is settled
     _done_callbacks: list[Callable[[Any], object]] = []  # noqa: RUF012 - never changed, replaced by the first callback
     _outcome = VALUE
     _payload: Any = b""
@@ -168,8 +176,11 @@ class ScalerFuture(Future[Any]):
         return f"<ScalerFuture of task {self.task_id}: {self._state.lower().replace('_and_notified', '')}>"
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        """Wait within an asyncio or Trio event loop."""
-        return _await(self).__await__()
+        """Wait within an asyncio or Trio event loop.
+
+        A result that is stored is loaded in a thread. A cancellation of the wait cancels the task.
+        """
+        return self._wait_in_loop().__await__()
 
     # ------------------------------------------------------------------------------------------------------ waiting
 
@@ -231,16 +242,37 @@ class ScalerFuture(Future[Any]):
         """Wait on a bare lock: a condition would cost five times as much, on both sides."""
         lock = threading.Lock()
         lock.acquire()
-        with _BIRTH:
-            if self._state != PENDING:
-                return
-            self._parked = (*self._parked, lock)
-        self._session.flush()
+        if not self._park_as(lock):
+            return
         with waiting():
             is_settled = lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
         if not is_settled:
             why = self._session.explain_shortly(self.task_id) if timeout and timeout >= EXPLAINED_FROM_S else ""
             raise TimeoutError(f"task {self.task_id} has no result after {timeout:g} s{why}")
+
+    def _park_as(self, parked: Parked) -> bool:
+        """Have it released when this is settled; False if it is settled already."""
+        with _BIRTH:
+            if self._state != PENDING:
+                return False
+            self._parked = (*self._parked, parked)
+        self._session.flush()
+        return True
+
+    async def _wait_in_loop(self) -> Any:
+        from scaler_trio.client.event_loop import LoopEvent, run_in_thread
+
+        event = LoopEvent()
+        if not self._park_as(event):
+            event.set()
+        try:
+            await event.wait()
+            if self._finalizer is not None and self._loaded is _NOTHING:
+                await run_in_thread(self._load, None)
+        except BaseException:
+            self.cancel()
+            raise
+        return self.result()
 
     def _settle(self, row: Row) -> None:
         _, self._outcome, self._payload, objects, self._seconds = row
@@ -281,7 +313,7 @@ class ScalerFuture(Future[Any]):
 def settle(results: Iterable[tuple[ScalerFuture, Row]]) -> bool:
     """Give futures their results, wake who waits, queue their callbacks; False if any was settled already."""
     awaited: list[tuple[ScalerFuture, Row]] = []
-    parked: list[threading.Lock] = []
+    parked: list[Parked] = []
     fresh = True
     with _BIRTH:
         for future, row in results:
@@ -351,33 +383,3 @@ def _release_with(future: ScalerFuture, objects: tuple[bytes, ...]) -> "weakref.
     finalizer = weakref.finalize(future, future._session.release, objects)
     finalizer.atexit = False  # the scheduler releases everything of a client that is gone
     return finalizer
-
-
-async def _await(future: ScalerFuture) -> Any:
-    import sniffio
-
-    if sniffio.current_async_library() == "trio":
-        import trio
-
-        done = trio.Event()
-        token = trio.lowlevel.current_trio_token()
-
-        def wake(_: object) -> None:
-            try:
-                token.run_sync_soon(done.set)
-            except trio.RunFinishedError:
-                pass  # nobody is left to be woken
-
-        future.add_done_callback(wake)
-        try:
-            with waiting():
-                await done.wait()
-        except trio.Cancelled:
-            future.cancel()
-            raise
-    else:
-        import asyncio
-
-        with waiting():
-            return await asyncio.wrap_future(future)
-    return future.result()

@@ -1,7 +1,8 @@
 """One call of ``get``: sends a graph's nodes and gives their results to futures."""
 
+import contextlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from scaler_protocol import limits
@@ -91,6 +92,21 @@ class GraphCall:
     def cancel(self) -> None:
         """Nobody wants it any more."""
         self._session.cancel((self.number,))
+
+    @contextlib.contextmanager
+    def cancelled_on_error(self) -> Iterator[None]:
+        """Around the wait for results: an error ends the graph, and is a node's own one where that is known."""
+        try:
+            yield
+        except DependencyFailed as error:
+            self.cancel()
+            if error.__cause__ is None:
+                raise
+            error.__cause__.add_note(f"raised in a graph: {error}")
+            raise error.__cause__ from error.__cause__.__cause__
+        except BaseException:
+            self.cancel()
+            raise
 
     def _pickle_functions(self, cache: FunctionCache) -> dict[int, ev.Function]:
         """By the identity of the callable, as not all can be hashed."""

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field
 
@@ -23,6 +23,9 @@ from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import ScalerError
 from scaler_trio.ranges import Range
 from scaler_trio.serialization import BlockWriter
+
+if TYPE_CHECKING:
+    from scaler_trio.client.event_loop import LoopEvent
 
 BUFFER_ITEMS: Final = 2_048
 """Items in flight unless the caller says otherwise: some milliseconds of the shortest tasks."""
@@ -39,7 +42,7 @@ class _Stream:
     session: Session
     number: int
     slices: deque[tuple[ArrayResults, Sequence[Range]]] = field(factory=deque)
-    event: threading.Event = field(factory=threading.Event)
+    event: "threading.Event | LoopEvent" = field(factory=threading.Event)
     is_open: bool = False  # the scheduler is told of it, and not yet of its end
     error: ScalerError | None = None
 
@@ -110,6 +113,7 @@ class ResultIterator(Iterator[T]):
         self._given = 0  # results
         self._ready: deque[Ended] = deque()  # in the order in which they are given
         self._early: dict[int, Ended] = {}  # results that came before those of earlier rows
+        self._is_closed = False
         self._finalizer = weakref.finalize(self, self._stream.abandon)
         self._finalizer.atexit = False
 
@@ -129,23 +133,13 @@ class ResultIterator(Iterator[T]):
             Exception: what the item raised, or ``CannotPickle`` for one that cannot be sent.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            if self._ready:
-                if self._in_flight <= self._buffer_items // 2:
-                    self._feed()  # before the workers run dry
-                value: T = self._give(self._ready.popleft())
-                return value
-            if self._stream.slices:
-                self._collect()
-            elif self._in_flight < self._buffer_items and self._blocks is not None:
-                self._feed()
-            elif not self._in_flight:
-                raise StopIteration
-            else:
-                self._wait(deadline, timeout)
+        while not self._advance():
+            self._wait(deadline, timeout)
+        return self.take()
 
     def close(self) -> None:
         """Read no further, and cancel what was not read; idempotent. Later calls raise ``StopIteration``."""
+        self._is_closed = True
         self._stream.abandon()
         self._blocks = None
         self._ready.clear()
@@ -161,10 +155,69 @@ class ResultIterator(Iterator[T]):
     def __repr__(self) -> str:
         return f"<results of {self._name}: {self._given} given, {self._in_flight} in flight>"
 
+    # ------------------------------------------------------------------------------------------- for who may not wait
+
+    def wake_with(self, event: "LoopEvent") -> "LoopEvent":
+        """Set this one whenever there may be news."""
+        self._stream.event = event
+        return event
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ``take`` alone will do."""
+        return bool(self._ready) and not self._is_hungry
+
+    def advance(self) -> bool:
+        """Read, send and load what can be; False if only the link thread can bring a result. ``take`` it otherwise.
+
+        Raises:
+            ScalerError: the client is closed, or the scheduler lost for good.
+            Exception: what the iterable raised.
+        """
+        try:
+            if self._advance():
+                return True
+            self._check_session()
+            return False
+        finally:
+            if self._is_closed:  # meanwhile, by another thread
+                self.close()
+
+    def take(self) -> T:
+        """The next result, which is here.
+
+        Raises:
+            StopIteration: there are no more.
+            Exception: what the item raised.
+        """
+        if not self._ready:
+            raise StopIteration
+        value: T = self._give(self._ready.popleft())
+        return value
+
+    # ------------------------------------------------------------------------------------------------------- inside
+
+    def _advance(self) -> bool:
+        """Feed and collect until a result is ready, or none is left; False if only the link thread can bring one."""
+        while not self._ready:
+            if self._stream.slices:
+                self._collect()
+            elif self._in_flight < self._buffer_items and self._blocks is not None:
+                self._feed()
+            else:
+                return not self._in_flight
+        if self._is_hungry:
+            self._feed()  # before the workers run dry
+        return True
+
     @property
     def _in_flight(self) -> int:
         """Rows that were read and whose results were not given."""
         return self._read - self._given
+
+    @property
+    def _is_hungry(self) -> bool:
+        return self._blocks is not None and self._in_flight <= self._buffer_items // 2
 
     def _feed(self) -> None:
         """Read and send some rows."""
@@ -227,13 +280,16 @@ class ResultIterator(Iterator[T]):
 
     def _wait(self, deadline: float | None, timeout: float | None) -> None:
         stream = self._stream
-        if stream.error is not None:
-            error = stream.error
-            self.close()
-            raise error
+        self._check_session()
         left_s = None if deadline is None else deadline - time.monotonic()
         if left_s is not None and left_s <= 0:
             raise TimeoutError(f"imap of {self._name}: the next result was not there after {timeout:g} s")
+        assert isinstance(stream.event, threading.Event)
         with waiting():
             stream.event.wait(left_s)
         stream.event.clear()
+
+    def _check_session(self) -> None:
+        if (error := self._stream.error) is not None:
+            self.close()
+            raise error

@@ -38,6 +38,7 @@ class NestedSession(Session):
         self.handle = base.handle  # type: ignore[method-assign]
         self.flush = base.flush  # type: ignore[method-assign]
         self.cancel = base.cancel  # type: ignore[method-assign]
+        self.shut_down = base.shut_down  # type: ignore[method-assign]
         self.cancel_soon = base.cancel_soon  # type: ignore[method-assign]
         self.explain = base.explain  # type: ignore[method-assign]
         self.release = base.release  # type: ignore[method-assign]
@@ -50,6 +51,9 @@ class NestedSession(Session):
         return ClientClosed("the client was closed") if self._is_closed else self._base.error
 
     def start(self) -> None:
+        """It is connected."""
+
+    async def start_in_loop(self) -> None:
         """It is connected."""
 
     def submit(

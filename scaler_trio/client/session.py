@@ -16,7 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from scaler_protocol import LocalProtocolError, Message
 from scaler_protocol.fields import Row
@@ -28,9 +28,19 @@ from scaler_trio.client.core import ClientCore
 from scaler_trio.client.future import ScalerFuture, _call_back, settle
 from scaler_trio.client.link_thread import LinkThread, Target, client_name
 from scaler_trio.client.objects import ClientObjects, Reader
-from scaler_trio.errors import ClientClosed, ConnectionFailed, ConnectionLost, ScalerError, TaskCancelled
+from scaler_trio.errors import (
+    ClientClosed,
+    ConnectionFailed,
+    ConnectionLost,
+    ProtectedError,
+    ScalerError,
+    TaskCancelled,
+)
 from scaler_trio.net import Address, Link
 from scaler_trio.ranges import Range
+
+if TYPE_CHECKING:
+    from scaler_trio.client.event_loop import LoopEvent
 
 BATCH_ROWS: Final = 256
 """Calls that are collected before the calling thread sends them itself: about a millisecond of ``submit``."""
@@ -40,6 +50,8 @@ CLOSE_S: Final = 2.0
 
 EXPLAIN_S: Final = 0.2
 """What the explanation in the text of a ``TimeoutError`` may take."""
+LATE_S: Final = 1.0
+"""The loop keeps to the time-out of the first connection itself; this guards against a loop that cannot run at all."""
 
 NOTICES: Final = 10
 """Notices of one message that are logged singly."""
@@ -95,7 +107,9 @@ class Session:
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
         self._questions: dict[int, queue.SimpleQueue[str]] = {}  # to the scheduler, by request
-        self._known = threading.Event()
+        self._known: threading.Event | LoopEvent = threading.Event()
+        self._shutdown_answered = threading.Event()
+        self._shutdown_refusal: str | None = None
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
         self.source = self.objects = ClientObjects(self, identity)
         _sessions.add(self)
@@ -111,9 +125,37 @@ class Session:
         Raises:
             ConnectionFailed: nobody answered in time, or not a scheduler, or it refused.
         """
+        known = threading.Event()
+        self.begin(known)
+        is_known = known.wait(self._target.timeout_s + LATE_S)
+        self.check_begun(is_known)
+
+    async def start_in_loop(self) -> None:
+        """The same in an event loop.
+
+        Cancellation: the session is of no use then; close it.
+        """
+        from scaler_trio.client.event_loop import LoopEvent, finish_in_thread
+
+        known = LoopEvent()
+        self.begin(known)
+        is_known = await known.wait(self._target.timeout_s + LATE_S)
+        if not is_known:
+            await finish_in_thread(self.close)
+        self.check_begun(is_known)
+
+    def begin(self, known: "threading.Event | LoopEvent") -> None:
+        """Begin to connect; sets the event when that has come to an end, good or bad."""
+        self._known = known
         self._thread.start()
-        # The loop keeps to the time-out itself; what is added only guards against a loop that cannot run at all.
-        if not self._known.wait(self._target.timeout_s + 1.0):
+
+    def check_begun(self, is_known: bool) -> None:
+        """What has come of it.
+
+        Raises:
+            ConnectionFailed: as ``start``.
+        """
+        if not is_known:
             self.close()
             raise ConnectionFailed(
                 f"the scheduler at {self.address} accepted the connection and said nothing more within "
@@ -255,6 +297,28 @@ class Session:
         if numbers:
             self.handle(ev.GivenUp(numbers, reason))
 
+    def shut_down(self) -> None:
+        """Have the scheduler end the cluster; this session has ended in any case.
+
+        Raises:
+            ProtectedError: it refuses.
+            ConnectionLost: it did not answer.
+            ScalerError: this had ended already.
+        """
+        self.check_usable()
+        try:
+            self.clear()
+            self.handle(ev.ShutdownAsked())
+            if not self._shutdown_answered.wait(self._target.timeout_s):
+                raise ConnectionLost(
+                    f"the scheduler at {self.address} was asked to shut down and did not answer within "
+                    f"{self._target.timeout_s:g} s"
+                )
+        finally:
+            self.close()
+        if self._shutdown_refusal is not None:
+            raise ProtectedError(f"the scheduler at {self.address} {self._shutdown_refusal}")
+
     def stop_when_idle(self) -> None:
         """The client was dropped: end once nothing is unfinished. Takes no lock, for the garbage collector."""
         self._unwanted = True
@@ -395,6 +459,15 @@ class Session:
         if len(effect.rows) > NOTICES:
             log.warning("… and %d more", len(effect.rows) - NOTICES)
 
+    def _shut_down(self, effect: do.ShutDown) -> None:
+        self._shutdown_answered.set()
+        self._end(ConnectionLost(f"the cluster of {self.address} was shut down{effect.reason and ': '}{effect.reason}"))
+        self._loop.stop()
+
+    def _refused(self, effect: do.ShutdownRefused) -> None:
+        self._shutdown_refusal = effect.text
+        self._shutdown_answered.set()
+
     def _violated(self, effect: do.Violated) -> None:
         self._end(ConnectionLost(f"the scheduler at {self.address} broke the protocol: {effect.reason}"))
         self._loop.stop()
@@ -412,6 +485,8 @@ _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.Noticed: Session._noticed,
     do.Explained: Session._explained,
     do.Violated: Session._violated,
+    do.ShutDown: Session._shut_down,
+    do.ShutdownRefused: Session._refused,
 }
 
 

@@ -34,6 +34,7 @@ class SchedulerClusterCombo:
         worker_manager_id: str = "combo",
         worker_timeout_s: float = 10.0,
         client_grace_s: float = 30.0,
+        protected: bool = True,
         token: str | None = None,
         logging_level: str = "WARNING",
     ) -> None:
@@ -49,6 +50,7 @@ class SchedulerClusterCombo:
             worker_manager_id: the first part of the workers' names.
             worker_timeout_s: silence after which a worker counts as lost and its work goes to others.
             client_grace_s: how long a client whose connection was lost may come back before its tasks are cancelled.
+            protected: whether ``client.shutdown()`` is refused.
             token: the secret that clients need; by default a random one, which clients of the same user find.
             logging_level: of the services, on standard error.
 
@@ -89,6 +91,7 @@ class SchedulerClusterCombo:
                     "manager": worker_manager_id,
                     "worker_timeout_s": worker_timeout_s,
                     "client_grace_s": client_grace_s,
+                    "protected": bool(protected),
                     "log_level": logging_level,
                 }
             )

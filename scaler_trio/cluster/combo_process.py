@@ -70,6 +70,7 @@ def _services(told: dict[str, Any], listener: Listener, objects: Listener) -> li
         token,
         objects.address,
         worker_timeout_s=told["worker_timeout_s"],
+        protected=told["protected"],
         tuning=Tuning(client_grace_s=told["client_grace_s"]),
     )
     worker_settings = WorkerSettings(

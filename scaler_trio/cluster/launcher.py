@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from scaler_trio.cluster.services import Service
+from scaler_trio.cluster.services import SHUT_DOWN, Service
 from scaler_trio.worker.lineage import die_with_parent, set_title
 
 log = logging.getLogger("scaler_trio.launcher")
@@ -97,8 +97,9 @@ class Launcher:
                 while not stopping:
                     for key, _ in selector.select(self._timeout()):
                         stopping = key.data() or stopping
-                    self._reap()
-                    self._restart()
+                    stopping = self._reap() or stopping
+                    if not stopping:
+                        self._restart()
         except ServiceFailed as error:
             log.error("%s; everything is stopped", error)
             code = 1
@@ -162,7 +163,8 @@ class Launcher:
             _flush()
             os._exit(code)
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Whether one has ended because its cluster was shut down."""
         for running in self._running:
             if not running.pid:
                 continue
@@ -170,7 +172,11 @@ class Launcher:
             if not pid:
                 continue
             running.pid = 0
-            how = _how(os.waitstatus_to_exitcode(status))
+            code = os.waitstatus_to_exitcode(status)
+            if code == SHUT_DOWN:
+                log.info("%s ended as the cluster was shut down; everything is stopped", running.service.name)
+                return True
+            how = _how(code)
             if not running.service.restart:
                 raise ServiceFailed(f"{running.service.name} ended {how}")
             now = time.monotonic()
@@ -179,6 +185,7 @@ class Launcher:
             running.start_at = now + running.backoff_s
             log.warning("%s ended %s; another one starts in %.2g s", running.service.name, how, running.backoff_s)
             running.backoff_s = min(MAX_BACKOFF_S, 2 * running.backoff_s)
+        return False
 
     def _restart(self) -> None:
         now = time.monotonic()

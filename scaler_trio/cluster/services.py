@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import trio
 from attrs import evolve, field, frozen
@@ -20,6 +20,9 @@ from scaler_trio.worker.agent import run_worker
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.settings import WorkerSettings
 from scaler_trio.worker.template_handle import TemplateHandle
+
+SHUT_DOWN: Final = 75
+"""Exit code of a service whose cluster was shut down: what belongs to it ends too, and nothing is started again."""
 
 log = logging.getLogger("scaler_trio.service")
 
@@ -75,11 +78,12 @@ def worker_services(settings: WorkerSettings, count: int) -> list[Service]:
 def run_service(main: Callable[[], Awaitable[Any]]) -> int:
     """Run one service in this process until it ends or is told to by SIGTERM or SIGINT; its exit code.
 
+    ``main`` returns True if its cluster was shut down, and the code is ``SHUT_DOWN`` then.
     Failures are logged with one sentence, and with a traceback where they are our own fault.
     """
     collect_rarely()
     try:
-        trio.run(_until_signalled, main)
+        was_shut_down: bool = trio.run(_until_signalled, main)
     except Exception as raised:
         error = _only_leaf(raised)
         if isinstance(error, (OSError, ValueError, NetError, WorkerFailed)):
@@ -87,7 +91,13 @@ def run_service(main: Callable[[], Awaitable[Any]]) -> int:
         else:
             log.error("the service failed", exc_info=error)
         return 1
-    return 0
+    return SHUT_DOWN if was_shut_down else 0
+
+
+def run_command(main: Callable[[], Awaitable[Any]]) -> int:
+    """``run_service`` for a command of its own, for which an end by shutdown is a good end."""
+    code = run_service(main)
+    return 0 if code == SHUT_DOWN else code
 
 
 def _only_leaf(error: Exception) -> Exception:
@@ -97,7 +107,8 @@ def _only_leaf(error: Exception) -> Exception:
     return error
 
 
-async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> None:
+async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> bool:
+    was_shut_down = False
     async with trio.open_nursery() as nursery:
 
         async def watch(task_status: trio.TaskStatus[None]) -> None:
@@ -107,8 +118,9 @@ async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> None:
                     nursery.cancel_scope.cancel()
 
         await nursery.start(watch)
-        await main()
+        was_shut_down = bool(await main())
         nursery.cancel_scope.cancel()
+    return was_shut_down
 
 
 def configure_logging(level: str) -> None:

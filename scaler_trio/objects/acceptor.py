@@ -23,7 +23,13 @@ class SessionFactory(Protocol):
     """How a listener makes the session of a peer; the session classes themselves will do."""
 
     def __call__(
-        self, connection: Connection, link: Link, store: ActorRef[Told], spill: SpillStore | None, hello: m.ObjectServer
+        self,
+        connection: Connection,
+        link: Link,
+        store: ActorRef[Told],
+        spill: SpillStore | None,
+        hello: m.ObjectServer,
+        shut_down: Callable[[], None],
     ) -> Session: ...
 
 
@@ -37,12 +43,14 @@ class Sessions:
         spill: SpillStore | None,
         hello: m.ObjectServer,
         token: bytes | None,
+        shut_down: Callable[[], None] = lambda: None,
     ) -> None:
         self.token = token
         self._role = role
         self._store = store
         self._spill = spill
         self._hello = hello
+        self._shut_down = shut_down
         self._session = os.urandom(16)
         self._numbers = itertools.count(1)
         self._open = 0
@@ -58,7 +66,9 @@ class Sessions:
             return
         self._open += 1
         try:
-            await make_session(next(self._numbers), link, self._store(), self._spill, self._hello).run()
+            await make_session(
+                next(self._numbers), link, self._store(), self._spill, self._hello, self._shut_down
+            ).run()
         finally:
             self._open -= 1
 

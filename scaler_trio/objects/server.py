@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from scaler_protocol import Role
 from scaler_protocol import messages as m
-from scaler_trio.actors import ChildSpec, RestartPolicy, Strategy, Supervisor, open_actor_tree
+from scaler_trio.actors import ChildSpec, EndByOrder, RestartPolicy, Strategy, Supervisor, open_actor_tree
 from scaler_trio.net import Address, Listener, listen
 from scaler_trio.objects.acceptor import Acceptor, Sessions
 from scaler_trio.objects.index import ObjectIndex
@@ -56,8 +56,10 @@ async def serve_objects(
     *,
     listener: Listener | None = None,
     ready: Callable[[Address], None] | None = None,
-) -> None:
-    """Serve until cancelled; ``ready`` gets the real address once peers can connect, before any is answered.
+) -> bool:
+    """Serve until cancelled, or until the scheduler says that the cluster is shut down; True then.
+
+    ``ready`` gets the real address once peers can connect, before any is answered.
 
     ``listener`` are sockets that are bound already, in place of ``settings.address``.
 
@@ -86,13 +88,16 @@ async def serve_objects(
         )
         if ready is not None:
             ready(listener.address)  # before anybody is answered: a token that it leaves must be there by then
+        end = EndByOrder()
         async with open_actor_tree(
-            lambda: _Root(listener, local, spill, room_limits, settings.token), name="objects"
+            lambda: _Root(listener, local, spill, room_limits, settings.token, end.order), name="objects"
         ) as tree:
             try:
+                end.of(tree)
                 await tree.wait_stopped()
             finally:
                 spill.stop_writing()
+        return end.is_ordered
 
 
 class _Root(Supervisor):
@@ -103,6 +108,7 @@ class _Root(Supervisor):
         spill: SpillFiles,
         room_limits: RoomLimits,
         token: bytes | None,
+        shut_down: Callable[[], None],
     ) -> None:
         super().__init__(strategy=Strategy.REST_FOR_ONE, restarts=RestartPolicy(max_restarts=0))
         self._remote = remote
@@ -110,11 +116,14 @@ class _Root(Supervisor):
         self._spill = spill
         self._room_limits = room_limits
         self._token = token
+        self._shut_down = shut_down
 
     def children(self) -> Sequence[ChildSpec[Any]]:
         path = "" if self._local is None else self._local.path
         hello = m.ObjectServer(path, self._room_limits.memory_bytes)
-        sessions = Sessions(Role.OBJECTS, lambda: self.ref_of("store"), self._spill, hello, self._token)
+        sessions = Sessions(
+            Role.OBJECTS, lambda: self.ref_of("store"), self._spill, hello, self._token, self._shut_down
+        )
         specs: list[ChildSpec[Any]] = [
             ChildSpec("spiller", lambda: Spiller(self._spill)),
             ChildSpec(

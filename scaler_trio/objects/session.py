@@ -4,6 +4,7 @@ Over the local socket the peer gets files and reads and writes them itself; over
 """
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -41,6 +42,7 @@ class Session(Peer):
         store: ActorRef[Told],
         spill: SpillStore | None,
         hello: m.ObjectServer,
+        shut_down: Callable[[], None] = lambda: None,
     ) -> None:
         assert link.connection.peer_role is not None
         assert link.connection.peer is not None
@@ -52,6 +54,7 @@ class Session(Peer):
         self._store = store
         self._spill = spill
         self._hello = hello
+        self._shut_down = shut_down  # ends the server soon
         self._patience_s = ARGUMENT_PATIENCE_S if self.role is Role.CLIENT else RESULT_PATIENCE_S
         if self.role in (Role.CLIENT, Role.PROCESSOR):
             link.connection.timing = _WITHOUT_HEARTBEAT
@@ -114,6 +117,8 @@ class Session(Peer):
             tell(e.Delete(message.objects))
         elif kind is m.Goodbye:
             self.link.close("the peer said goodbye")
+        elif kind is m.Shutdown:
+            self._shut_down()
 
     def _reserve(self, message: m.Reserve) -> None:
         is_own = object_session(ObjectId(message.object)) == self._peer_session

@@ -99,9 +99,12 @@ Event = ClientConnected | WorkerConnected | PeerLost | Received
 class SchedulerCore:
     """Owns all task state. One owner calls it; it never calls back."""
 
-    def __init__(self, *, epoch: int, now: float, object_address: str = "", tuning: Tuning | None = None) -> None:
+    def __init__(
+        self, *, epoch: int, now: float, object_address: str = "", tuning: Tuning | None = None, protected: bool = True
+    ) -> None:
         tuning = tuning or Tuning()
         self.state = state = SchedulerState(epoch, tuning, object_address, now)
+        state.protected = protected
         self.delivery = Delivery(state)
         self.recovery = Recovery(state, until=now + tuning.recovery_s)
         self.completion = Completion(state, self.delivery, self.recovery)
@@ -239,11 +242,21 @@ class SchedulerCore:
             for worker in [worker for worker in told if worker in state.unsettled]:
                 self._settle(worker)
         state.acknowledged_bytes = 0
+        if state.effects.shutdown:
+            self._tell_of_shutdown(state.effects)
         effects, state.effects = state.effects, Effects()
         references = state.references
         if references.adopted or references.deleted:
             references.flush(effects)
         return effects
+
+    def _tell_of_shutdown(self, effects: Effects) -> None:
+        """It is the last that anybody hears from us."""
+        told = m.Shutdown(effects.shutdown)
+        peers: list[Client | Worker] = [*self.state.clients.values(), *self.state.workers.values()]
+        for peer in peers:
+            if peer.connected:
+                effects.send(peer.session, told)
 
     def _flush_worker(self, worker: Worker) -> None:
         state, session = self.state, worker.session

@@ -1,6 +1,6 @@
 """The actor that owns the core: events in, effects out, in the task step of whoever brings the event."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -9,7 +9,7 @@ from scaler_protocol import ErrorCode, LocalProtocolError, Message
 from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
 from scaler_trio.scheduler.core import Event, PeerLost, SchedulerCore
 from scaler_trio.scheduler.effects import Effects
-from scaler_trio.scheduler.object_keeper import KeepObjects
+from scaler_trio.scheduler.object_keeper import EndStorage, KeeperMessage, KeepObjects
 
 
 class Peer(Protocol):
@@ -27,9 +27,15 @@ class Peer(Protocol):
 class Dispatcher(ReactiveActor[Event]):
     """The only writer of task state. It never waits for a peer."""
 
-    def __init__(self, core: SchedulerCore, keeper: ActorRef[KeepObjects] | None) -> None:
+    def __init__(
+        self,
+        core: SchedulerCore,
+        keeper: ActorRef[KeeperMessage] | None,
+        shut_down: Callable[[], None] = lambda: None,
+    ) -> None:
         self.core = core
         self._keeper = keeper
+        self._shut_down = shut_down  # ends the scheduler soon
         self._peers: dict[bytes, Peer] = {}
 
     def attach(self, session: bytes, peer: Peer) -> Peer | None:
@@ -73,3 +79,10 @@ class Dispatcher(ReactiveActor[Event]):
                 self._keeper.tell_nowait(KeepObjects(tuple(effects.adopt), tuple(effects.delete)))
             except (ActorStopped, MailboxFull):
                 pass  # the tree is stopping: the server sees our connection end and waits for the next scheduler
+        if effects.shutdown:
+            if self._keeper is not None:
+                try:
+                    self._keeper.tell_nowait(EndStorage())
+                except (ActorStopped, MailboxFull):
+                    pass
+            self._shut_down()

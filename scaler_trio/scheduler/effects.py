@@ -23,6 +23,8 @@ class Effects:
     adopt: list[bytes] = field(factory=list)  # no object is in both, unless it came and went: adopt before delete
     delete: list[bytes] = field(factory=list)
 
+    shutdown: str = ""  # who wants it: everybody is told, then the scheduler ends
+
     def send(self, session: bytes, message: Message) -> None:
         """Queue a message to one peer; messages to one peer keep their order."""
         queue = self.sends.get(session)
@@ -32,4 +34,4 @@ class Effects:
             queue.append(message)
 
     def __bool__(self) -> bool:
-        return bool(self.sends or self.closes or self.adopt or self.delete)
+        return bool(self.sends or self.closes or self.adopt or self.delete or self.shutdown)

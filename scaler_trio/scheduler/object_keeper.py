@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import TypeAlias
 
 import trio
 from attrs import frozen
@@ -24,7 +25,15 @@ class KeepObjects:
     delete: tuple[bytes, ...]
 
 
-class ObjectKeeper(Actor[KeepObjects]):
+@frozen
+class EndStorage:
+    """The cluster is shut down, and the server with it."""
+
+
+KeeperMessage: TypeAlias = KeepObjects | EndStorage
+
+
+class ObjectKeeper(Actor[KeeperMessage]):
     """Tells the server, now or as soon as it can be reached; on a new connection, everything that is referred to."""
 
     def __init__(
@@ -41,7 +50,7 @@ class ObjectKeeper(Actor[KeepObjects]):
         self._link: Link | None = None
         self._undeleted: set[bytes] = set()  # while nobody listens; at most the objects that there are
 
-    async def run(self, mailbox: Mailbox[KeepObjects]) -> None:
+    async def run(self, mailbox: Mailbox[KeeperMessage]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_connected)
             async for batch in mailbox:
@@ -49,7 +58,11 @@ class ObjectKeeper(Actor[KeepObjects]):
                     self._apply(change)
             nursery.cancel_scope.cancel()
 
-    def _apply(self, change: KeepObjects) -> None:
+    def _apply(self, change: KeeperMessage) -> None:
+        if isinstance(change, EndStorage):
+            if self._link is not None:
+                self._link.send(m.Shutdown())
+            return
         if self._link is None:
             self._undeleted.update(change.delete)
             self._undeleted.difference_update(change.adopt)

@@ -20,6 +20,7 @@ from scaler_trio.actors import (
     ActorRef,
     ChildKind,
     ChildSpec,
+    EndByOrder,
     Mailbox,
     RestartPolicy,
     Strategy,
@@ -95,13 +96,20 @@ class SchedulerRoot(Supervisor):
     """The whole scheduler."""
 
     def __init__(
-        self, settings: SchedulerSettings, listener: Listener, session: bytes, epoch: int, on_event: Any
+        self,
+        settings: SchedulerSettings,
+        listener: Listener,
+        session: bytes,
+        epoch: int,
+        on_event: Any,
+        shut_down: Callable[[], None],
     ) -> None:
         super().__init__(strategy=Strategy.REST_FOR_ONE, restarts=RestartPolicy(max_restarts=0), on_event=on_event)
         self._settings = settings
         self._listener = listener
         self._session = session
         self._epoch = epoch
+        self._shut_down = shut_down
         self.dispatcher: Dispatcher | None = None
 
     def identity(self) -> Identity:
@@ -137,9 +145,10 @@ class SchedulerRoot(Supervisor):
             now=trio.current_time(),
             object_address=str(advertised or ""),
             tuning=settings.tuning,
+            protected=settings.protected,
         )
         keeper = self.ref_of("objects") if settings.object_storage_address is not None else None
-        self.dispatcher = Dispatcher(core, keeper)
+        self.dispatcher = Dispatcher(core, keeper, self._shut_down)
         return self.dispatcher
 
     def _current(self) -> Dispatcher:
@@ -157,8 +166,8 @@ async def serve_scheduler(
     ready: Callable[[Address], None] | None = None,
     on_event: Callable[[ActorEvent], None] | None = None,
     task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a scheduler until cancelled.
+) -> bool:
+    """Run a scheduler until cancelled, or shut down by a client; True then, and its peers have been told to end too.
 
     Args:
         settings: what it is told.
@@ -173,19 +182,24 @@ async def serve_scheduler(
     Cancellation: sessions are closed, each peer is told; bounded by the tree's stop ladder.
     """
     listener = listener or listen(settings.address)
+    end = EndByOrder()
     try:
         session = os.urandom(16)
         epoch = int(time.time())  # later schedulers have greater epochs; wall time serves for nothing else
         if ready is not None:
             ready(listener.address)  # before anybody is answered: a token that it leaves must be there by then
         async with open_actor_tree(
-            lambda: SchedulerRoot(settings, listener, session, epoch, on_event), name="scheduler", stop_timeout_s=15.0
+            lambda: SchedulerRoot(settings, listener, session, epoch, on_event, end.order),
+            name="scheduler",
+            stop_timeout_s=15.0,
         ) as tree:
             task_status.started(listener.address)
             try:
+                end.of(tree)
                 await tree.wait_stopped()
             except trio.Cancelled:
                 tree.stop()
                 raise
     finally:
         listener.close()
+    return end.is_ordered

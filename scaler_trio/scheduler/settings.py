@@ -27,6 +27,9 @@ class SchedulerSettings:
     worker_timeout_s: float = 10.0
     """Silence after which a worker counts as lost."""
 
+    protected: bool = True
+    """Whether clients may not shut it down."""
+
     tuning: Tuning = field(factory=Tuning)
 
     @property

@@ -42,6 +42,7 @@ class SchedulerState:
 
     unsettled: dict[Worker, float] = field(factory=dict)  # those with settled attempts to hear of, and by when
     acknowledged_bytes: int = 0  # of results, in this step
+    protected: bool = True  # clients may not shut it down
 
     def __attrs_post_init__(self) -> None:
         # Unique over epochs as well: a worker may report an attempt of the scheduler before this one.

@@ -55,6 +55,7 @@ class Submissions:
             m.ReleaseObjects: self._release,
             m.Backlog: lambda client, message: None,
             m.Explain: self.explaining.answer,
+            m.Shutdown: self._shut_down,
         }
 
     def handle(self, client: Client, message: Message) -> None:
@@ -67,6 +68,14 @@ class Submissions:
         if handler is None:
             raise PeerFault(f"a client does not send {type(message).__name__}")
         handler(client, message)
+
+    def _shut_down(self, client: Client, message: m.Shutdown) -> None:
+        state = self.state
+        if state.protected:
+            text = "is in protected mode, in which clients may not shut it down"
+            state.effects.send(client.session, m.ShutdownRefused(text))
+            return
+        state.effects.shutdown = f"{client.name} asked for it"
 
     # -------------------------------------------------------------------------------------------------- functions
 

@@ -64,9 +64,12 @@ class Agent:
         self._nursery: trio.Nursery | None = None
         self._failure: WorkerFailed | None = None
         self._is_leaving = False
+        self._was_shut_down = False
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Work until the scheduler, ``drain``, or a failure ends it; then nothing of it is left.
+
+        True if the whole cluster was shut down: no worker shall take its place.
 
         Raises:
             WorkerFailed: no scheduler was found, or it refused for good, or processors do not start.
@@ -97,6 +100,7 @@ class Agent:
                         await forwarder.flush()
         if self._failure is not None:
             raise self._failure
+        return self._was_shut_down
 
     def drain(self, grace_s: float) -> None:
         """Take no more, finish what runs within ``grace_s``, then leave; again with less to hurry up."""
@@ -223,7 +227,12 @@ class Agent:
                 self.apply(e.Connected())
                 try:
                     while True:
-                        self.apply(*await link.receive())
+                        messages = await link.receive()
+                        if type(messages[-1]) is m.Shutdown:
+                            self._was_shut_down = self._is_leaving = True
+                            self._end()
+                            break
+                        self.apply(*messages)
                 except PeerFault as error:
                     link.close(str(error), by_us=True)
                 except ConnectionClosed:
@@ -380,8 +389,8 @@ class Agent:
             self.apply(e.Tick())
 
 
-async def run_worker(settings: WorkerSettings, template: TemplateHandle | None = None) -> None:
-    """Run a worker until its scheduler or a cancellation ends it.
+async def run_worker(settings: WorkerSettings, template: TemplateHandle | None = None) -> bool:
+    """Run a worker until its scheduler or a cancellation ends it; True if the whole cluster was shut down.
 
     Args:
         settings: what it is told.
@@ -394,4 +403,4 @@ async def run_worker(settings: WorkerSettings, template: TemplateHandle | None =
 
     Cancellation: kills the processors, so that no process is left; up to a few seconds.
     """
-    await Agent(settings, template).run()
+    return await Agent(settings, template).run()

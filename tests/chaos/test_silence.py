@@ -12,6 +12,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from scaler_trio import Client, SchedulerClusterCombo
 from tests.chaos.work import nap, square
 from tests.kit.ledger import Ledger
@@ -106,3 +108,16 @@ def test_a_client_that_holds_its_interpreter_is_not_declared_dead() -> None:
         futures = [client.submit(nap, i, 0.05) for i in range(20)]
         ctypes.PyDLL(None).sleep(2)  # a call into C, during which no other thread of this process runs
         assert [future.result(10) for future in futures] == [i * i for i in range(20)]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(150)
+def test_a_client_may_hold_its_interpreter_for_a_minute() -> None:
+    with SchedulerClusterCombo(n_workers=1, client_grace_s=0.0) as cluster, Client(cluster.get_address()) as client:
+        futures = [client.submit(nap, i, 0.05) for i in range(100)]
+        large = client.submit(bytes, 5_000_000)
+        ctypes.PyDLL(None).sleep(61)
+        assert [future.result(10) for future in futures] == [i * i for i in range(100)]
+        assert len(large.result(10)) == 5_000_000
+        assert client.map(square, range(100)) == [i * i for i in range(100)]

@@ -13,7 +13,7 @@ import pytest
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, ArrayResults
 from scaler_trio.client import events as ev
-from scaler_trio.client.array_call import AHEAD_BYTES, SOON_BYTES, SOON_SLICES, ArrayCall
+from scaler_trio.client.array_call import AHEAD_BYTES, SOON_BYTES, SOON_SLICES, ArrayCall, Steps
 from scaler_trio.serialization import BlockWriter, Style
 from tests.kit.waiting import in_background, wait_until
 
@@ -60,13 +60,13 @@ def session() -> FakeSession:
 
 def start(call: ArrayCall, rows: Iterator[Any], count: int) -> Any:
     writer = BlockWriter(Style.ONE, None)  # type: ignore[arg-type]  # nothing here is large
-    return in_background(
-        call.run, ev.Function("f", b""), rows, writer, count=count, options=DEFAULT_OPTIONS, progress=None
-    )
+    function = ev.Function("f", b"")
+    steps = call.steps(function, rows, writer, count=count, options=DEFAULT_OPTIONS, progress=None)
+    return in_background(call.run, steps)
 
 
 def waits(call: ArrayCall) -> bool:
-    return bool(call._event._cond._waiters)  # type: ignore[attr-defined]
+    return bool(call.event._cond._waiters)  # type: ignore[attr-defined]
 
 
 def test_few_small_slices_do_not_wake_it_and_the_end_does(session: FakeSession) -> None:
@@ -76,7 +76,7 @@ def test_few_small_slices_do_not_wake_it_and_the_end_does(session: FakeSession) 
     for row in range(SOON_SLICES - 1):
         call.slice_done(*results(row, row + 1))
     assert waits(call)
-    assert not call._event.is_set()
+    assert not call.event.is_set()
     call.slice_done(*results(SOON_SLICES - 1, SOON_SLICES))
     wait_until(lambda: not call._slices, "all slices to be read")
     call.slice_done(*results(SOON_SLICES, 100))
@@ -107,10 +107,10 @@ def test_room_that_comes_just_before_it_waits_is_not_missed(session: FakeSession
     """As if the link thread ran between the look at what is unsent and the wait."""
 
     class Raced(ArrayCall):
-        def _wait(self, progress: Any) -> None:
+        def _wait(self) -> Steps:
             if self._unsent_bytes > AHEAD_BYTES:
                 self.progress(AHEAD_BYTES)
-            super()._wait(progress)
+            return super()._wait()
 
     call = Raced(session, "f", return_exceptions=False, timeout_s=None)  # type: ignore[arg-type]
     call.progress(AHEAD_BYTES + 1)

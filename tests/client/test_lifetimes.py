@@ -17,6 +17,7 @@ from scaler_protocol import messages as m
 from scaler_trio import errors
 from scaler_trio.client import Client
 from tests.client.fake_scheduler import TOKEN, FakeScheduler
+from tests.kit.waiting import in_background
 
 
 def run_python(scheduler: FakeScheduler, *arguments: str, script: str = "", timeout_s: float = 20) -> str:
@@ -116,6 +117,44 @@ def test_in_a_forked_child_use_is_a_clear_error_and_the_parent_goes_on(client: C
     assert text.startswith("ClientClosed")
     assert f"belongs to process {os.getpid()}" in text
     assert client.map(abs, range(-1000, 0)) == list(range(1000, 0, -1))
+
+
+def test_disconnecting_with_500_pending_tasks_takes_no_half_second(scheduler: FakeScheduler) -> None:
+    scheduler.paused = True
+    client = Client(scheduler.address, token=TOKEN)
+    futures = [client.submit(abs, i) for i in range(500)]
+    scheduler.wait_for(lambda: sum(len(s.rows) for s in scheduler.of(m.SubmitTasks)) == 500, "all are sent")
+    started = time.monotonic()
+    client.disconnect()
+    assert time.monotonic() - started < 0.5
+    assert all(future.cancelled() for future in futures)
+
+
+def test_a_shutdown_that_is_refused_or_not_answered_closes_the_client(scheduler: FakeScheduler) -> None:
+    client = Client(scheduler.address, token=TOKEN)
+    asked = in_background(client.shutdown)
+    scheduler.wait_for(lambda: bool(scheduler.of(m.Shutdown)), "it to be asked")
+    scheduler.send(m.ShutdownRefused("is in protected mode"))
+    with pytest.raises(errors.ProtectedError, match="is in protected mode"):
+        asked.result(5)
+    with pytest.raises(errors.ClientClosed):
+        client.submit(abs, 1)
+    silent = Client(scheduler.address, token=TOKEN, timeout=0.3)
+    with pytest.raises(errors.ConnectionLost, match=r"did not answer within 0\.3 s"):
+        silent.shutdown()
+    assert "closed" in repr(silent)
+
+
+def test_a_shutdown_by_somebody_else_fails_what_is_unfinished_at_once(scheduler: FakeScheduler) -> None:
+    scheduler.paused = True
+    client = Client(scheduler.address, token=TOKEN)
+    future = client.submit(abs, 1)
+    scheduler.send(m.Shutdown("somebody asked for it"))
+    with pytest.raises(errors.ConnectionLost, match="was shut down: somebody asked for it"):
+        future.result(5)
+    client._session._thread.join(5)
+    assert not client._session._thread.is_alive(), "it tries to come back"
+    client.close()
 
 
 def test_a_plain_script_needs_no_guard_and_ends_with_work_pending(scheduler: FakeScheduler, tmp_path: object) -> None:

@@ -29,7 +29,7 @@ def test_every_public_name_can_be_imported_and_has_a_docstring() -> None:
 
 
 def test_every_public_method_has_a_docstring() -> None:
-    for name in ("Client", "ScalerFuture", "SchedulerClusterCombo"):
+    for name in ("AsyncClient", "Client", "ScalerFuture", "SchedulerClusterCombo"):
         members = vars(getattr(scaler_trio, name))
         missing = [member for member, value in members.items() if member[0] != "_" and not value.__doc__]
         assert [member for member in missing if callable(members[member])] == [], name

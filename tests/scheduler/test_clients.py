@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
+from scaler_trio.scheduler.core import Received
 from tests.kit.scheduler import Bench
 
 
@@ -275,3 +276,22 @@ def test_an_object_lost_and_found_in_one_step_is_never_let_go_of(bench: Bench) -
     client.send(m.HoldObjects(((object_, 1),)))
     client.send(m.ReleaseObjects((object_,)), m.HoldObjects(((object_, 1),)))
     assert (bench.adopted, bench.deleted) == ([object_], [])
+
+
+def test_a_protected_scheduler_refuses_to_be_shut_down(bench: Bench) -> None:
+    client = bench.client()
+    client.send(m.Shutdown())
+    assert "protected mode" in client.take_one(m.ShutdownRefused).text
+    bench.check_empty()
+
+
+def test_a_shutdown_is_the_last_that_everybody_hears(bench: Bench) -> None:
+    bench.core.state.protected = False
+    client, other, worker = bench.client("me"), bench.client(), bench.worker()
+    client.submit(b"x")
+    worker.take_tasks()
+    effects = bench.core.handle(Received(client.session, [m.CancelTasks(((0, 0, 1),)), m.Shutdown()]), bench.now)
+    assert effects.shutdown == "me asked for it"
+    assert set(effects.sends) == {client.session, other.session, worker.session}
+    assert {type(messages[-1]) for messages in effects.sends.values()} == {m.Shutdown}
+    assert len(effects.sends[worker.session]) == 2
