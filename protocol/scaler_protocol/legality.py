@@ -16,9 +16,11 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
         {m.ClientHeld, m.DefineFunction, m.DropFunctions, m.SubmitTasks, m.OpenArray, m.ArrayBlock, m.EndArray}
     )
     | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog},
-    (Role.SCHEDULER, Role.CLIENT): frozenset({m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices}),
+    (Role.SCHEDULER, Role.CLIENT): frozenset(
+        {m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices, m.TaskOutput}
+    ),
     (Role.WORKER, Role.SCHEDULER): frozenset(
-        {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus}
+        {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus, m.AttemptOutput}
     ),
     (Role.SCHEDULER, Role.WORKER): frozenset(
         {m.WorkerKnown, m.PutFunction, m.ForgetFunctions, m.AssignTasks, m.AssignSlice, m.AssignInputs}

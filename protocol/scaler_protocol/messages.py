@@ -386,6 +386,16 @@ class Notices:
     rows: tuple[Row, ...] = rows(int, int, choice(NoticeKind), str)
 
 
+@message(46)
+@frozen
+class TaskOutput:
+    """What tasks printed whose options ask for it, in whole lines, before their results."""
+
+    #: (task, row, 1 = stdout or 2 = stderr, bytes before these that were left out, lines)
+    rows: tuple[Row, ...] = rows(int, int, int, int, bytes)
+    left_out: int = bounded(minimum=0, maximum=U64_MAX, default=0)  # bytes before all these, as the client did not read
+
+
 # ---------------------------------------------------------------------------------------------- worker to scheduler
 
 
@@ -460,6 +470,15 @@ class WorkerStatus:
     running: int = bounded(minimum=0, maximum=U64_MAX)
     cpu_percent: float = bounded(minimum=0)
     memory_bytes: int = bounded(minimum=0, maximum=U64_MAX)
+
+
+@message(63)
+@frozen
+class AttemptOutput:
+    """What items print whose options ask for it, in whole lines, before their results."""
+
+    #: (attempt, row, 1 = stdout or 2 = stderr, bytes before these that were left out, lines)
+    rows: tuple[Row, ...] = rows(int, int, int, int, bytes)
 
 
 # ---------------------------------------------------------------------------------------------- scheduler to worker

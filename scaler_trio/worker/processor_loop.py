@@ -43,6 +43,7 @@ from scaler_trio.worker.processor_functions import Functions
 from scaler_trio.worker.processor_paces import Pace, Paces
 from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
+from scaler_trio.worker.processor_streams import Marker
 
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
@@ -62,7 +63,8 @@ class ProcessorLoop:
         self._socket = sock
         self._store = store
         self._inbox = channel.Inbox()
-        self._functions = Functions()
+        self._marker = Marker(page.cells)
+        self._functions = Functions(self._marker)
         self._paces = Paces()
         self._batches: deque[Batch] = deque()
         self._received = 0  # items received; the number of the next one
@@ -318,6 +320,7 @@ class ProcessorLoop:
         elif kind == channel.CONFIGURE:
             settings = channel.read_configure(body)
             self._store.configure(settings)
+            self._marker.secret = settings["secret"]
             if scheduler := settings.get("scheduler"):
                 set_enclosing(Enclosing(scheduler, settings["token"]))  # for a client that a task makes
 

@@ -140,6 +140,7 @@ class Slot:
     interruption: Interruption | None = None
     killed_because: str = ""  # on purpose: what dies with it is charged to nobody
     functions: set[int] = field(factory=set)  # keys that the processor has
+    is_streaming: bool = False  # it has had one whose output is marked
     forget: list[int] = field(factory=list)  # keys that it should forget with the next feed
 
     def reset(self) -> None:
@@ -149,6 +150,7 @@ class Slot:
         self.fed.clear()
         self.done = self.claimed = self.limit = self.ahead_ns = self.ahead_bytes = 0
         self.running = self.truncating = self.truncate_next = self.interruption = None
+        self.is_streaming = False
         self.functions.clear()
         self.forget.clear()
 
