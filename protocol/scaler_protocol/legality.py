@@ -18,13 +18,13 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     | {m.GraphNodes, m.GraphEnd, m.CancelTasks, m.AckResults, m.HoldObjects, m.ReleaseObjects, m.Backlog, m.Explain}
     | {m.Shutdown},
     (Role.SCHEDULER, Role.CLIENT): frozenset(
-        {m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices, m.Explanation}
+        {m.ClientKnown, m.TaskResults, m.ArrayResults, m.Credit, m.Notices, m.Explanation, m.TaskOutput}
     )
     | {m.Shutdown, m.ShutdownRefused},
     (Role.WORKER, Role.SCHEDULER): frozenset(
         {m.WorkerHeld, m.AttemptResults, m.SliceResults, m.Returned, m.Crashed, m.WorkerStatus}
     )
-    | {m.Waiting},
+    | {m.Waiting, m.AttemptOutput},
     (Role.SCHEDULER, Role.WORKER): frozenset(
         {m.WorkerKnown, m.PutFunction, m.ForgetFunctions, m.AssignTasks, m.AssignSlice, m.AssignInputs}
     )

@@ -422,6 +422,16 @@ class ShutdownRefused:
     text: str = bounded(maximum=limits.TEXT_BYTES, default="")
 
 
+@message(47)
+@frozen
+class TaskOutput:
+    """What tasks printed whose options ask for it, in whole lines, before their results."""
+
+    #: (task, row, 1 = stdout or 2 = stderr, bytes before these that were left out, lines)
+    rows: tuple[Row, ...] = rows(int, int, int, int, bytes)
+    left_out: int = bounded(minimum=0, maximum=U64_MAX, default=0)  # bytes before all these, as the client did not read
+
+
 # ---------------------------------------------------------------------------------------------- worker to scheduler
 
 
@@ -509,6 +519,15 @@ class Waiting:
     #: (attempt, how many of its items wait now, session of the processor that runs it)
     rows: tuple[Row, ...] = rows(int, int, SESSION)
     ended: tuple[bytes, ...] = bounded(item=SESSION, maximum=limits.BATCH_ROWS, default=())
+
+
+@message(63)
+@frozen
+class AttemptOutput:
+    """What items print whose options ask for it, in whole lines, before their results."""
+
+    #: (attempt, row, 1 = stdout or 2 = stderr, bytes before these that were left out, lines)
+    rows: tuple[Row, ...] = rows(int, int, int, int, bytes)
 
 
 # ---------------------------------------------------------------------------------------------- scheduler to worker

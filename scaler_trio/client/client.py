@@ -299,7 +299,8 @@ class Client:
                 or classes, after which it is (any ``Exception``); ``crash_limit``, deaths of its processor until it
                 fails (3); ``capabilities`` that a worker must offer, with the amounts that a task takes:
                 ``{"gpu": 1}``, -1 = just the name; ``profiling``, whether ``profiling_info`` of a future tells all
-                (``submit`` and ``get``).
+                (``submit`` and ``get``); ``stream_output``, whether what a task prints is printed here; ``name``, for
+                people.
 
         Raises:
             TypeError: there is no such option.

@@ -22,9 +22,10 @@ from scaler_trio.client.array_state import ArrayState
 from scaler_trio.client.function_table import FunctionTable
 from scaler_trio.client.graph_state import GraphState
 from scaler_trio.client.object_holds import ObjectHolds
+from scaler_trio.client.printing import label
 from scaler_trio.client.receipts import Receipts
 from scaler_trio.client.sending import Journal, Sender
-from scaler_trio.client.task_table import OWNER, TaskTable
+from scaler_trio.client.task_table import FUNCTION, OPTIONS, OWNER, TaskTable
 from scaler_trio.ranges import RangeSet, ranges_of
 
 HELD_RANGES: Final = 1 << 17
@@ -305,6 +306,21 @@ class ClientCore:
             self._effects.append(do.ShutDown(message.reason))
         elif kind is m.ShutdownRefused:
             self._effects.append(do.ShutdownRefused(message.text))
+        elif kind is m.TaskOutput:
+            rows = [(self._label(row[0], row[1]), *row[2:]) for row in message.rows]
+            self._effects.append(do.Printed(rows, message.left_out))
+
+    def _label(self, number: int, row: int) -> str:
+        """How what a task prints is marked."""
+        task, graph, array = self._tasks.sent.get(number), self._graph_of.get(number), self._arrays.get(number)
+        if task is not None:
+            return f"{label(task[FUNCTION].name, task[OPTIONS])} {number}"
+        if graph is not None:
+            node = next(node for node in graph.nodes if node.number == number)
+            return f"{label(node.function.name, node.options)} {number}"
+        if array is not None:
+            return f"{label(array.function.name, array.options)}[{row}]"
+        return f"task {number}"  # it has ended here, by a cancel
 
     def _on_task_results(self, message: m.TaskResults) -> None:
         done: list[tuple[Any, Row]] = []

@@ -95,6 +95,14 @@ class Explained:
 
 
 @frozen
+class Printed:
+    """What tasks printed: (label, 1 = stdout or 2 = stderr, bytes before these that were left out, lines)."""
+
+    rows: Sequence[Row]
+    left_out: int  # bytes of whatever tasks before all these
+
+
+@frozen
 class Violated:
     """The scheduler broke the protocol: no use in going on."""
 
@@ -129,5 +137,6 @@ Effect: TypeAlias = (
     | Known
     | Noticed
     | Explained
+    | Printed
     | Violated
 )

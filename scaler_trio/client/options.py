@@ -20,6 +20,8 @@ class Options(TypedDict, total=False):
     crash_limit: int
     capabilities: Mapping[str, int]
     profiling: bool
+    stream_output: bool
+    name: str
 
 
 _FIELDS: Final = {"timeout": "timeout_s"}

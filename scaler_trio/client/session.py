@@ -28,6 +28,7 @@ from scaler_trio.client.core import ClientCore
 from scaler_trio.client.future import ScalerFuture, _call_back, settle
 from scaler_trio.client.link_thread import LinkThread, Target, client_name
 from scaler_trio.client.objects import ClientObjects, Reader
+from scaler_trio.client.printing import Printer
 from scaler_trio.errors import (
     ClientClosed,
     ConnectionFailed,
@@ -102,6 +103,7 @@ class Session:
         self._loop = LinkThread(self, self._target)
         self._thread = threading.Thread(target=self._run, name=f"scaler client of {address}", daemon=True)
         self._callbacks = CallbackThread(f"scaler callbacks of {address}", _call_back)
+        self._printer = Printer(self._callbacks.put)
         self._batch: deque[ev.TaskRow] = deque()  # submitted and not yet with the core
         self._wake_asked = False
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
@@ -468,6 +470,9 @@ class Session:
         self._shutdown_refusal = effect.text
         self._shutdown_answered.set()
 
+    def _printed(self, effect: do.Printed) -> None:
+        self._printer.put(effect.rows, effect.left_out)
+
     def _violated(self, effect: do.Violated) -> None:
         self._end(ConnectionLost(f"the scheduler at {self.address} broke the protocol: {effect.reason}"))
         self._loop.stop()
@@ -484,6 +489,7 @@ _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.Known: Session._set_known,
     do.Noticed: Session._noticed,
     do.Explained: Session._explained,
+    do.Printed: Session._printed,
     do.Violated: Session._violated,
     do.ShutDown: Session._shut_down,
     do.ShutdownRefused: Session._refused,

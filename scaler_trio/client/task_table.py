@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTION: Final = 1  # indices into a TaskRow
 PAYLOAD: Final = 2
+OPTIONS: Final = 4
 OWNER: Final = 5
 
 

@@ -301,7 +301,11 @@ class SchedulerCore:
         if client is None:
             return []
         record = client.tasks.get(number) or client.arrays.get(number)
-        return [" ".join(map(str, entry)) for entry in record.story] if record is not None else []
+        if record is None:
+            return []
+        name = record.demand.options.name
+        lines = [" ".join(map(str, entry)) for entry in record.story]
+        return [f"its name is {name}", *lines] if name else lines
 
     def check_invariants(self) -> None:
         """Raise ``InternalError`` if the tables contradict each other. For tests: it looks at everything."""

@@ -1,19 +1,29 @@
 """The actor that owns the core: events in, effects out, in the task step of whoever brings the event."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
 from scaler_protocol import ErrorCode, LocalProtocolError, Message
+from scaler_protocol import messages as m
+from scaler_protocol.limits import MIB
 from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
 from scaler_trio.scheduler.core import Event, PeerLost, SchedulerCore
 from scaler_trio.scheduler.effects import Effects
 from scaler_trio.scheduler.object_keeper import EndStorage, KeeperMessage, KeepObjects
 
+OUTPUT_BYTES: Final = 1 * MIB
+"""What may wait for a client until what its tasks print is left out: an eighth of what closes its connection."""
+
 
 class Peer(Protocol):
     """A connected session, as the dispatcher sees it; it never makes the dispatcher wait."""
+
+    @property
+    def outbox_bytes(self) -> int:
+        """What was sent and not yet written."""
+        ...
 
     def send(self, *messages: Message) -> None:
         """Write or queue."""
@@ -37,6 +47,7 @@ class Dispatcher(ReactiveActor[Event]):
         self._keeper = keeper
         self._shut_down = shut_down  # ends the scheduler soon
         self._peers: dict[bytes, Peer] = {}
+        self._left_out: dict[bytes, int] = {}  # bytes of output that clients did not get as they do not read
 
     def attach(self, session: bytes, peer: Peer) -> Peer | None:
         """Take up the connection of a session; the one that it supersedes, if there is one."""
@@ -48,6 +59,7 @@ class Dispatcher(ReactiveActor[Event]):
         """The connection ended. One that was superseded is nobody's loss."""
         if self._peers.get(session) is peer:
             del self._peers[session]
+            self._left_out.pop(session, None)
             self.ref.tell_nowait(PeerLost(session, on_purpose))
 
     def react(self, batch: Sequence[Event]) -> None:
@@ -61,7 +73,25 @@ class Dispatcher(ReactiveActor[Event]):
     def on_deadline(self, now: float) -> None:
         self._carry_out(self.core.on_deadline(now))
 
+    def _pass_output(self, session: bytes, messages: Sequence[Any]) -> None:
+        """To a client that reads; to another one it is left out, and that it was."""
+        peer = self._peers.get(session)
+        if peer is None:
+            self._left_out.pop(session, None)
+            return
+        for message in messages:
+            if peer.outbox_bytes > OUTPUT_BYTES:
+                size = sum([len(row[4]) for row in message.rows])
+                self._left_out[session] = self._left_out.get(session, 0) + size
+            elif left_out := self._left_out.pop(session, 0):
+                peer.send(m.TaskOutput(message.rows, left_out))
+            else:
+                peer.send(message)
+
     def _carry_out(self, effects: Effects) -> None:
+        if effects.output:
+            for session, output in effects.output.items():
+                self._pass_output(session, output)
         for session, messages in effects.sends.items():
             peer = self._peers.get(session)
             if peer is None:

@@ -19,6 +19,7 @@ class Effects:
     """Filled by the core during one ``handle``, taken and carried out by the shell after it."""
 
     sends: dict[bytes, list[Message]] = field(factory=dict)
+    output: dict[bytes, list[Message]] = field(factory=dict)  # what tasks printed: before the rest, or left out
     closes: list[Close] = field(factory=list)
     adopt: list[bytes] = field(factory=list)  # no object is in both, unless it came and went: adopt before delete
     delete: list[bytes] = field(factory=list)
@@ -34,4 +35,4 @@ class Effects:
             queue.append(message)
 
     def __bool__(self) -> bool:
-        return bool(self.sends or self.closes or self.adopt or self.delete or self.shutdown)
+        return bool(self.sends or self.output or self.closes or self.adopt or self.delete or self.shutdown)

@@ -12,7 +12,7 @@ from scaler_trio.scheduler.errors import PeerFault
 from scaler_trio.scheduler.nesting import Nesting
 from scaler_trio.scheduler.ownership import find
 from scaler_trio.scheduler.recall import Recall
-from scaler_trio.scheduler.records import Worker
+from scaler_trio.scheduler.records import Client, Worker
 from scaler_trio.scheduler.recovery import Recovery
 from scaler_trio.scheduler.requeue import Requeue
 from scaler_trio.scheduler.slice_results import SliceResults
@@ -41,6 +41,7 @@ class Reports:
             m.Returned: self._returned,
             m.Crashed: self._crashed,
             m.Waiting: self.nesting.take,
+            m.AttemptOutput: self._printed,
             m.WorkerStatus: lambda worker, message: None,
         }
 
@@ -75,6 +76,17 @@ class Reports:
                 state.close_rows(attempt, a, b)
                 self.requeue.take_back(attempt, a, b, event)
             state.settle(attempt)
+
+    def _printed(self, worker: Worker, message: m.AttemptOutput) -> None:
+        """What tasks printed goes on to their clients; what is not of their own, or of nobody any more, is dropped."""
+        rows, found = find(self.state, self.recovery, worker, message, None)
+        output: dict[Client, list[tuple[Any, ...]]] = {}
+        for (_, row, *rest), attempt in zip(rows, found, strict=True):
+            if attempt is not None and attempt.source.client.ready:
+                source = attempt.source
+                output.setdefault(source.client, []).append((source.number, row, *rest))
+        for client, its in output.items():
+            self.state.effects.output.setdefault(client.session, []).append(m.TaskOutput(tuple(its)))
 
     def _crashed(self, worker: Worker, message: m.Crashed) -> None:
         rows, found = find(self.state, self.recovery, worker, message, None)

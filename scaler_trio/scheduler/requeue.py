@@ -125,7 +125,8 @@ class Requeue:
             self.take_back(attempt, row, row + 1, TaskEvent.REQUEUE, suspect=suspect)
             return
         reporter = None if suspect else attempt  # a lost worker keeps no result that it would have to forget
-        final = f"{text} (crash {crashes}, limit {limit})".encode(errors="replace")
+        who = f"{source.demand.options.name}: " if source.demand.options.name else ""
+        final = f"{who}{text} (crash {crashes}, limit {limit})".encode(errors="replace")
         if type(source) is Task:
             self.completion.finish(source, TaskEvent.CRASH_LIMIT, Outcome.CRASHED, final, attempt=reporter)
         elif type(source) is Array:

@@ -143,6 +143,8 @@ class TaskResults:
         outcome = Outcome(number)
         if outcome is Outcome.RETRY and not self.retries.take_task(task, attempt):
             outcome = Outcome.ERROR
+        if outcome is Outcome.TIMED_OUT and task.demand.options.name:
+            payload = task.demand.options.name.encode() + b": " + payload
         if outcome is Outcome.RETRY:
             state.references.discard(objects)
         elif outcome is Outcome.CANCELLED and task.state is not TaskState.CANCELLING:

@@ -10,11 +10,12 @@ import trio
 
 from scaler_protocol import Identity, Role
 from scaler_protocol import messages as m
-from scaler_protocol.limits import MIB
+from scaler_protocol.limits import BATCH_ROWS, MIB
 from scaler_trio.net import ConnectionClosed, Link
 from scaler_trio.serialization.identity import python_identity
 from scaler_trio.worker import channel, obituary
 from scaler_trio.worker import events as e
+from scaler_trio.worker.control_page import TAKEN_ITEMS
 from scaler_trio.worker.core import WorkerCore
 from scaler_trio.worker.errors import PeerFault, WorkerFailed
 from scaler_trio.worker.output import Forwarder
@@ -36,6 +37,9 @@ read, or when what is due cannot happen yet."""
 
 OUTBOX_BYTES: Final = 4 * MIB
 """Results that the scheduler has not read; beyond it the rings fill, then processors wait. Half of a link's limit."""
+
+OUTPUT_BYTES: Final = 1 * MIB
+"""The same, beyond which what tasks print is left out: results come first."""
 
 FAREWELL_S: Final = 1.0
 """What the last results and the goodbye may take."""
@@ -177,7 +181,28 @@ class Agent:
 
     def _look(self, processor: ProcessorHandle) -> e.Progress:
         processor.looked_at = trio.current_time()
-        return processor.look()
+        progress = processor.look()
+        if processor.output.streams is not None:
+            self._take_output(processor)
+        return progress
+
+    def _take_output(self, processor: ProcessorHandle) -> None:
+        """What streamed items printed leaves before their results, or not at all while the scheduler does not read."""
+        output = processor.output
+        output.drain()
+        streams, link = output.streams, self._link
+        assert streams is not None
+        if link is None or link.outbox_bytes > OUTPUT_BYTES:
+            streams.leave_out()
+        elif printed := streams.take():
+            rows = [tuple(one) for one in printed]
+            parts = [rows[at : at + BATCH_ROWS] for at in range(0, len(rows), BATCH_ROWS)]
+            self._outgoing += [m.AttemptOutput(tuple(part)) for part in parts]
+        streams.forget(processor.page.cells[TAKEN_ITEMS])
+
+    def _on_printed(self, processor: ProcessorHandle) -> None:
+        self._take_output(processor)
+        self._flush()
 
     def _signal(self, processor: ProcessorHandle, which: signal.Signals) -> None:
         assert self._template is not None
@@ -265,7 +290,7 @@ class Agent:
         assert self._template is not None
         assert self._nursery is not None
         self._last_number += 1
-        processor = ProcessorHandle(self._last_number, slot, self._forwarders)
+        processor = ProcessorHandle(self._last_number, slot, self._forwarders, self._on_printed)
         self.processors[slot] = processor
         processor.start(self._template, is_nested=self.core.state.is_nested)
         self._nursery.start_soon(self._serve_processor, processor)
@@ -314,6 +339,7 @@ class Agent:
                 "token": self.settings.token,
                 "session": self.session[:8] + processor.number.to_bytes(8, "big"),
                 "access": self.settings.object_access,
+                "secret": processor.output.secret,
                 "scheduler": self.settings.scheduler_address,
             }
             processor.send(channel.configure(settings))
@@ -344,6 +370,8 @@ class Agent:
             return
         progress = processor.look()._replace(session=processor.page.session())
         text = obituary.write(notice, processor.pid, self.settings.name, processor.output.tail())
+        if processor.output.streams is not None:
+            self._take_output(processor)
         self._untruncated.pop(processor.slot, None)
         del self.processors[processor.slot]
         processor.close()

@@ -28,7 +28,7 @@ def manner_of(options: m.TaskOptions, *, of_slice: bool = False) -> Manner | Non
     if options is m.DEFAULT_OPTIONS:
         return None
     retry_on = options.retry_on if options.max_retries else None
-    manner = Manner(retry_on, profiled=options.profiling and not of_slice)
+    manner = Manner(retry_on, profiled=options.profiling and not of_slice, streamed=options.stream_output)
     return None if manner == PLAIN else manner
 
 

@@ -52,6 +52,7 @@ class Manner(NamedTuple):
 
     retry_on: bytes | None = None  # what its failures are compared with, None = they are final
     profiled: bool = False  # its CPU time and memory are measured
+    streamed: bool = False  # what it prints is marked
 
 
 PLAIN: Final = Manner()

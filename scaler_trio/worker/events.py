@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from scaler_protocol import Buffer, Message
 from scaler_protocol.values import frozen
 from scaler_trio.worker.channel import Manner, Pages
+from scaler_trio.worker.streams import Place
 
 Task = tuple[int, Buffer, Sequence[Buffer]]
 """(function key, payload, payloads of inputs)."""
@@ -121,6 +122,7 @@ class Feed(NamedTuple):
     limit: int
     wake_at: int | None
     manners: tuple[tuple[int, Manner], ...] = ()  # of those of the functions that are not called plainly
+    streams: tuple[Place, ...] = ()  # items whose output is marked
 
 
 class Truncate(NamedTuple):

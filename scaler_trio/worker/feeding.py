@@ -9,6 +9,7 @@ from scaler_trio.worker.records import Fed, PagedRows, Piece, SingleRow, Slot
 from scaler_trio.worker.stances import Stance
 from scaler_trio.worker.state import WorkerState
 from scaler_trio.worker.states import Happening, Row, step
+from scaler_trio.worker.streams import Place
 
 
 def feed(state: WorkerState) -> None:
@@ -126,6 +127,7 @@ def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
             functions.append((function.key, function.payload))
             if function.manner is not None:
                 manners.append((function.key, function.manner))
+                slot.is_streaming |= function.manner.streamed
         if type(work) is SingleRow:
             tasks.append((function.key, work.payload, work.inputs))
             continue
@@ -142,7 +144,22 @@ def _effect(state: WorkerState, slot: Slot, parts: list[Fed]) -> e.Feed:
     wake_at = (
         slot.limit - min((slot.limit - slot.claimed) // 2, tuning.WAKE_NS // last_ns) if state.queued_rows else None
     )
-    return e.Feed(slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at, tuple(manners))
+    return e.Feed(
+        slot.number, forget, tuple(functions), tuple(ready), slot.limit, wake_at, tuple(manners), _streams(slot, parts)
+    )
+
+
+def _streams(slot: Slot, parts: list[Fed]) -> tuple[Place, ...]:
+    """Where items are whose output their clients want."""
+    if not slot.is_streaming:
+        return ()
+    return tuple(
+        [
+            Place(fed.first, fed.hi - fed.lo, fed.attempt.number, fed.lo)
+            for fed in parts
+            if fed.attempt.options.stream_output
+        ]
+    )
 
 
 def _pages(key: int, expected_ns: int, work: PagedRows, lo: int, hi: int) -> Pages:

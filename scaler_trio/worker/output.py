@@ -1,10 +1,14 @@
 """What user code prints: passed on to the agent's own stdout and stderr, its end kept for the report of a crash."""
 
 import os
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
+
+from scaler_trio.worker.streams import SECRET_BYTES, Place, Splitter, Streams
 
 TAIL_BYTES: Final = 4096
 """The end of a processor's output that a crash report shows: a C library's complaint, the last lines of a log."""
@@ -75,8 +79,18 @@ class Forwarder:
 class Output:
     """The read ends of a processor's stdout and stderr. Ownership: ``close`` them."""
 
-    def __init__(self, descriptors: tuple[int, int], forwarders: tuple[Forwarder, Forwarder]) -> None:
+    def __init__(
+        self,
+        descriptors: tuple[int, int],
+        forwarders: tuple[Forwarder, Forwarder],
+        on_printed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._pipes = dict(zip(descriptors, forwarders, strict=True))
+        self._numbers = {descriptors[0]: 1, descriptors[1]: 2}
+        self._on_printed = on_printed  # called when a streamed item has printed something
+        self._splitters: dict[int, Splitter] = {}  # once some item is streamed
+        self.secret = os.urandom(SECRET_BYTES)
+        self.streams: Streams | None = None
         self._tail = bytearray()
         for fd in descriptors:
             os.set_blocking(fd, False)
@@ -87,13 +101,26 @@ class Output:
             for fd, forwarder in self._pipes.items():
                 nursery.start_soon(self._pass_on, fd, forwarder)
 
-    def tail(self) -> str:
-        """The last lines, after reading what is still in the pipes."""
+    def stream(self, places: tuple[Place, ...]) -> None:
+        """From now on look for what these items print."""
+        if self.streams is None:
+            self.streams = Streams(time.monotonic())
+            self._splitters = {fd: Splitter(self.secret) for fd in self._pipes}
+        self.streams.feed(places)
+
+    def drain(self) -> None:
+        """Read what is in the pipes."""
         for fd, forwarder in self._pipes.items():
             left = _LAST_READ_BYTES
             while left > 0 and (chunk := self._read(fd)):
-                forwarder.put(chunk)
+                self._pass(fd, chunk, forwarder)
                 left -= len(chunk)
+
+    def tail(self) -> str:
+        """The last lines, after reading what is still in the pipes."""
+        self.drain()
+        if self.streams is not None:
+            self.streams.end()
         text = self._tail.decode(errors="replace")
         if len(self._tail) >= TAIL_BYTES:
             text = text.partition("\n")[2] or text  # begin with a whole line
@@ -123,13 +150,26 @@ class Output:
                 continue
             if not chunk:
                 return
+            self._pass(fd, chunk, forwarder)
+            if self.streams is not None:
+                self._on_printed()
+
+    def _pass(self, fd: int, chunk: bytes, forwarder: Forwarder) -> None:
+        if self.streams is None:
+            self._tail += chunk
             forwarder.put(chunk)
+        else:
+            for item, data, has_ended in self._splitters[fd].split(chunk):
+                self._tail += data
+                if item is not None:
+                    self.streams.put(self._numbers[fd], item, data, time.monotonic(), is_end=has_ended)
+                elif data:
+                    forwarder.put(data)
+        del self._tail[:-TAIL_BYTES]
 
     def _read(self, fd: int) -> bytes | None:
         try:
             chunk = os.read(fd, 16 * 1024)
         except BlockingIOError:
             return None
-        self._tail += chunk
-        del self._tail[:-TAIL_BYTES]
         return chunk

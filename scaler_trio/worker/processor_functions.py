@@ -10,13 +10,15 @@ from scaler_trio.worker.channel import Manner
 from scaler_trio.worker.control_page import HAS_PROFILE
 from scaler_trio.worker.processor_profile import Meter
 from scaler_trio.worker.processor_results import dump_failure
+from scaler_trio.worker.processor_streams import Marker
 
 
 class Functions(dict[int, Callable[[Any], Any]]):
     """Loaded functions by key. Loading is the first call's work, within its item's window: it may run user code."""
 
-    def __init__(self) -> None:
+    def __init__(self, marker: Marker) -> None:
         super().__init__()
+        self._marker = marker
         self.payloads: dict[int, memoryview] = {}
         self.manners: dict[int, Manner] = {}  # of those that are not called plainly
         self._meter = Meter()
@@ -57,6 +59,8 @@ class Functions(dict[int, Callable[[Any], Any]]):
             function = self._retried(function, load_classes(manner.retry_on))
         if manner.profiled:
             function = self._meter.measured(function)
+        if manner.streamed:
+            function = self._marker.marked(function)
         return function
 
     def _retried(

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -26,7 +26,13 @@ _MAX_BUFFERS: Final = 512
 class ProcessorHandle:
     """One processor from its request to its death. Ownership: whoever made it runs ``write`` and calls ``close``."""
 
-    def __init__(self, number: int, slot: int, forwarders: tuple[Forwarder, Forwarder]) -> None:
+    def __init__(
+        self,
+        number: int,
+        slot: int,
+        forwarders: tuple[Forwarder, Forwarder],
+        on_printed: Callable[["ProcessorHandle"], None],
+    ) -> None:
         self.number = number
         self.slot = slot
         self.pid = 0
@@ -39,7 +45,7 @@ class ProcessorHandle:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         output, self._its_output = os.pipe2(os.O_CLOEXEC)
         errors, self._its_errors = os.pipe2(os.O_CLOEXEC)
-        self.output = Output((output, errors), forwarders)
+        self.output = Output((output, errors), forwarders, lambda: on_printed(self))
         self._outbox: deque[Buffer] = deque()  # not yet taken by the socket
         self._batch: list[Buffer] = []  # of this step
         self._work = trio.Event()
@@ -85,6 +91,8 @@ class ProcessorHandle:
 
     def feed(self, effect: Feed) -> None:
         """Hand over functions and items."""
+        if effect.streams:
+            self.output.stream(effect.streams)
         if effect.forget:
             self.send(channel.forget(effect.forget))
         for key, how in effect.manners:
@@ -100,6 +108,8 @@ class ProcessorHandle:
         limit = self.page.recall(item)
         if limit is not None:
             self.send(channel.truncate(limit, self.page.cells[GENERATION]))
+            if self.output.streams is not None:
+                self.output.streams.truncate(limit)
         return limit
 
     def resume(self, request: int) -> None:

@@ -43,6 +43,7 @@ from scaler_trio.worker.processor_functions import Functions
 from scaler_trio.worker.processor_paces import Pace, Paces
 from scaler_trio.worker.processor_results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor_store import ObjectStore
+from scaler_trio.worker.processor_streams import Marker
 from scaler_trio.worker.processor_waits import ItemWaits
 
 LATE_NS: Final = 2_000_000
@@ -63,7 +64,8 @@ class ProcessorLoop:
         self._socket = sock
         self._store = store
         self._inbox = channel.Inbox()
-        self._functions = Functions()
+        self._marker = Marker(page.cells)
+        self._functions = Functions(self._marker)
         self._paces = Paces()
         self._batches: deque[Batch] = deque()
         self._received = 0  # items received; the number of the next one
@@ -338,6 +340,7 @@ class ProcessorLoop:
         elif kind == channel.CONFIGURE:
             settings = channel.read_configure(body)
             self._store.configure(settings)
+            self._marker.secret = settings["secret"]
             if scheduler := settings.get("scheduler"):
                 # For a client that a task makes.
                 enclosing.set_enclosing(enclosing.Enclosing(scheduler, settings["token"]))

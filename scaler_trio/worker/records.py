@@ -141,6 +141,7 @@ class Slot:
     interruption: Interruption | None = None
     killed_because: str = ""  # on purpose: what dies with it is charged to nobody
     functions: set[int] = field(factory=set)  # keys that the processor has
+    is_streaming: bool = False  # it has had one whose output is marked
     forget: list[int] = field(factory=list)  # keys that it should forget with the next feed
     stance: Stance = Stance.ACTIVE
     waits: int | None = None  # the item that has waited for tasks of its own, until it ends
@@ -157,6 +158,7 @@ class Slot:
         self.fed.clear()
         self.done = self.claimed = self.limit = self.ahead_ns = self.ahead_bytes = 0
         self.running = self.truncating = self.truncate_next = self.interruption = None
+        self.is_streaming = False
         self.functions.clear()
         self.forget.clear()
 

@@ -62,7 +62,7 @@ class Bench:
         self.now = end
 
     def _carry_out(self, effects: Effects) -> None:
-        for session, messages in effects.sends.items():
+        for session, messages in (*effects.output.items(), *effects.sends.items()):
             peer = self.peers.get(session)
             for message in messages:
                 received = over_the_wire(message)
