@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scaler_trio.errors import ConnectionLost as ConnectionLost
     from scaler_trio.errors import DependencyFailed as DependencyFailed
     from scaler_trio.errors import GraphError as GraphError
+    from scaler_trio.errors import NestingLimitError as NestingLimitError
     from scaler_trio.errors import NoWorkerError as NoWorkerError
     from scaler_trio.errors import ObjectLost as ObjectLost
     from scaler_trio.errors import ObjectStorageFailed as ObjectStorageFailed
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _ERRORS = (
     *("AuthenticationFailed", "ClientClosed", "ConnectionFailed", "ConnectionLost", "DependencyFailed", "GraphError"),
     *("NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError", "ScalerError", "TaskCancelled"),
-    *("TaskError", "TaskTimeout"),
+    *("NestingLimitError", "TaskError", "TaskTimeout"),
 )
 _SERIALIZATION = ("CannotPickle", "CannotUnpickle", "ObjectReference", "RemoteError", "SerializationError")
 
