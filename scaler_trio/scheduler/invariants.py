@@ -76,15 +76,15 @@ def _worker(state: SchedulerState, worker: Worker) -> Iterator[str]:
     where = f"worker {worker.name}"
     counted = [attempt for attempt in worker.attempts.values() if not attempt.lost]
     waits = worker.waits
-    rows = {attempt: len(attempt.open) - waits.get(attempt.number, 0) for attempt in counted}
-    items = sum(rows.values())
+    busy = {attempt: len(attempt.open) - waits.get(attempt.number, 0) for attempt in counted}
+    items = sum(busy.values())
     if items != worker.items:
         yield f"{where}: {worker.items} items, counted {items}"
-    load = sum(count * attempt.expected_s for attempt, count in rows.items())
-    rows_load = sum(a.expected_s * count for a, count in rows.items() if type(a.source) is Array)
+    load = sum(count * attempt.expected_s for attempt, count in busy.items())
+    rows_load = sum(a.expected_s * count for a, count in busy.items() if type(a.source) is Array)
     if worker.waiting != sum(waits.values()) or not waits.keys() <= {attempt.number for attempt in counted}:
         yield f"{where}: {worker.waiting} rows wait, of {waits}"
-    if min([*rows.values(), *waits.values()], default=0) < 0 or (waits and not min(waits.values())):
+    if min([*busy.values(), *waits.values()], default=0) < 0 or (waits and not min(waits.values())):
         yield f"{where}: more rows wait than are open, or an attempt is listed of which none does: {waits}"
     if abs(rows_load - worker.rows_load_s) > 1e-6 * max(1.0, load):
         yield f"{where}: load of rows {worker.rows_load_s}, counted {rows_load}"
