@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaler_trio.errors import ConnectionLost as ConnectionLost
     from scaler_trio.errors import DependencyFailed as DependencyFailed
     from scaler_trio.errors import GraphError as GraphError
+    from scaler_trio.errors import NestingLimitError as NestingLimitError
     from scaler_trio.errors import NoWorkerError as NoWorkerError
     from scaler_trio.errors import ObjectLost as ObjectLost
     from scaler_trio.errors import ObjectStorageFailed as ObjectStorageFailed
@@ -36,16 +37,9 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     *("AuthenticationFailed", "CannotPickle", "CannotUnpickle", "ClientClosed", "ConnectionFailed", "ConnectionLost"),
-    *("DependencyFailed", "GraphError", "NoWorkerError", "ObjectLost", "ObjectStorageFailed", "ProcessorDiedError"),
-    *(
-        "ProtectedError",
-        "RemoteError",
-        "ScalerError",
-        "SerializationError",
-        "TaskCancelled",
-        "TaskError",
-        "TaskTimeout",
-    ),
+    *("DependencyFailed", "GraphError", "NestingLimitError", "NoWorkerError", "ObjectLost", "ObjectStorageFailed"),
+    *("ProcessorDiedError", "ProtectedError", "RemoteError", "ScalerError", "SerializationError", "TaskCancelled"),
+    *("TaskError", "TaskTimeout"),
 )
 
 _HOMES = {

@@ -75,11 +75,17 @@ def _fleet(state: SchedulerState) -> Iterator[str]:
 def _worker(state: SchedulerState, worker: Worker) -> Iterator[str]:
     where = f"worker {worker.name}"
     counted = [attempt for attempt in worker.attempts.values() if not attempt.lost]
-    items = sum(len(attempt.open) for attempt in counted)
+    waits = worker.waits
+    busy = {attempt: len(attempt.open) - waits.get(attempt.number, 0) for attempt in counted}
+    items = sum(busy.values())
     if items != worker.items:
         yield f"{where}: {worker.items} items, counted {items}"
-    load = sum(len(attempt.open) * attempt.expected_s for attempt in counted)
-    rows_load = sum(a.expected_s * len(a.open) for a in counted if type(a.source) is Array)
+    load = sum(count * attempt.expected_s for attempt, count in busy.items())
+    rows_load = sum(a.expected_s * count for a, count in busy.items() if type(a.source) is Array)
+    if worker.waiting != sum(waits.values()) or not waits.keys() <= {attempt.number for attempt in counted}:
+        yield f"{where}: {worker.waiting} rows wait, of {waits}"
+    if min([*busy.values(), *waits.values()], default=0) < 0 or (waits and not min(waits.values())):
+        yield f"{where}: more rows wait than are open, or an attempt is listed of which none does: {waits}"
     if abs(rows_load - worker.rows_load_s) > 1e-6 * max(1.0, load):
         yield f"{where}: load of rows {worker.rows_load_s}, counted {rows_load}"
     if abs(load - worker.load_s) > 1e-6 * max(1.0, load):
@@ -120,7 +126,12 @@ def _client(client: Client) -> Iterator[str]:
         yield f"{where}: {client.unacknowledged_bytes} bytes unacknowledged, counted {total}"
     if client.rows or client.rows_tasks or client.rows_bytes or client.profiles:
         yield f"{where}: result rows left over after a step"
+    root = client.root
+    if root is not client and (client not in root.nested or root.root is not root or not client.depth):
+        yield f"{where}: depth {client.depth}, on the account of {root}, which does not say so"
     for line in client.lines.values():
+        if line.client is not root:
+            yield f"{where}: its work of class {line.key} queues for another root"
         if line.head() is not None and not line.listed and not client.blocked:
             yield f"{where}: its line of class {line.key} has ready work and is not listed"
 

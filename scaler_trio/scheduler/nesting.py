@@ -85,7 +85,7 @@ class Nesting:
     def _link(self, client: Client, attempt: Attempt) -> None:
         worker, parent = attempt.worker, attempt.source.client
         if client.host is not worker:
-            if client.host is not None or client is parent or client.nested:
+            if client.host is not None or client is parent:
                 return  # a session has one process, and that of a user is nobody's
             client.host = worker
             worker.nested[client] = None
@@ -110,8 +110,11 @@ class Nesting:
                 root.nested[client] = None
             root.load_s += load_s
         self.last_rank += 1
+        deeper, below = depth - client.depth, list(client.nested)
         state.ready.move(client, root, depth, self.last_rank)
         state.ready.refresh(client)
+        for member in below:  # it was a root itself, as after a restart of the scheduler
+            self._place(member, root, member.depth + deeper)
 
     def _end_too_deep(self, client: Client) -> None:
         """Whatever has not begun fails, and with it the recursion."""

@@ -6,6 +6,7 @@ from scaler_protocol.fields import Row as WireRow
 from scaler_trio.ranges import Range, RangeSet
 from scaler_trio.worker.errors import InternalError
 from scaler_trio.worker.records import Attempt
+from scaler_trio.worker.stances import Stance
 from scaler_trio.worker.state import WorkerState
 
 HELD_ROWS = 1 << 18
@@ -82,6 +83,16 @@ def check_state(state: WorkerState) -> None:
         _must(slot.ahead_bytes == sum([(f.hi - f.lo) * f.attempt.row_bytes for f in slot.fed]), f"{who}: bytes ahead")
         _must(slot.is_ready or not slot.fed, f"{who} has work and no processor")
         _must(slot.start_at is None or not slot.is_ready, f"{who} is ready and to be started")
+        has_place, is_stopped = slot.stance is Stance.ACTIVE, slot.stance in (Stance.BLOCKED, Stance.RESUMING)
+        _must(has_place or is_stopped or not slot.fed, f"{who} is {slot.stance.value} and has work")
+        _must(has_place or slot.start_at is None, f"{who} is {slot.stance.value} and to be started")
+        _must(not is_stopped or slot.done < slot.limit, f"{who} is {slot.stance.value} without an item")
+        _must(slot.stance is not Stance.BLOCKED or slot.waits == slot.done, f"{who} waits with item {slot.waits}")
+        _must((slot.blocked is not None) == (slot.stance is Stance.BLOCKED), f"{who}: blocked by {slot.blocked}")
+        _must(slot.blocked is None or slot.blocked is slot.fed[0].attempt, f"{who} waits for another item than it runs")
+    active = sum([slot.stance is Stance.ACTIVE for slot in state.slots])
+    _must(active == state.offer.slots, f"{active} active slots of {state.offer.slots}")
+    _must(state.is_nested == (active < len(state.slots)), f"{len(state.slots)} slots, nested: {state.is_nested}")
 
 
 def _places(state: WorkerState) -> dict[Attempt, list[Range]]:

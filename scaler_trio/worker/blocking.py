@@ -50,7 +50,9 @@ def end_if_done(state: WorkerState, slot: Slot) -> None:
         return
     attempt, slot.waits, slot.blocked = slot.blocked, None, None
     if slot.stance is not Stance.ACTIVE:
-        _move(state, slot, Turn.END)
+        # What is behind it could not be taken back yet, and may run: that needs a place too.
+        slot.request = 0
+        _move(state, slot, Turn.END if slot.limit == slot.done else Turn.WANT)
         slot.parked_at = state.now
     if attempt is not None and attempt.open:
         _tell(state, attempt, slot.session)
@@ -88,6 +90,10 @@ def declare(state: WorkerState) -> None:
 
 def balance(state: WorkerState) -> None:
     """Give places to those that resume, then to spares, then to new slots."""
+    for slot in state.slots:
+        if slot.stance is Stance.RESUMING and slot.limit == slot.done:
+            _move(state, slot, Turn.END)
+            slot.parked_at = state.now
     places = state.offer.slots - sum([slot.stance is Stance.ACTIVE for slot in state.slots])
     for slot in [slot for slot in state.slots if slot.stance is Stance.RESUMING]:
         if not places and not _make_place(state):

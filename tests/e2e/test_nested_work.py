@@ -128,11 +128,6 @@ def by_threads(n: int) -> int:
     return sum(results)
 
 
-def without_end(n: int) -> int:
-    with Client() as client:
-        return int(client.submit(without_end, n + 1).result())
-
-
 def raise_while_a_child_runs(begun: Path, ended: Path) -> None:
     with Client() as client:
         future = client.submit(wait_as_a_child, begun, ended)
@@ -268,11 +263,14 @@ def test_a_client_that_goes_takes_all_generations_along(one_slot: SchedulerClust
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)  # two hundred processes
 def test_a_recursion_without_an_end_ends_with_an_error() -> None:
+    def without_end(own: Any, n: int) -> int:  # by value: that each of 200 processes imports this module takes longer
+        with Client() as client:
+            return int(client.submit(own, own, n + 1).result())
+
     with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
         with pytest.raises(NestingLimitError, match="200"):
-            client.submit(without_end, 0).result(timeout=120)
+            client.submit(without_end, without_end, 0).result(timeout=50)
         assert client.submit(square, 9).result(timeout=5) == 81
 
 

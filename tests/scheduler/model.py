@@ -354,6 +354,7 @@ class ModelWorker(Peer):
         self.early_inputs: dict[int, list[bytes]] = {}
         self.objects = count()
         self.is_known = False
+        self.waits: dict[int, int] = {}  # rows that wait for tasks of their own, by attempt
 
     def connect(self) -> None:
         self.is_connected, self.is_known = True, False
@@ -380,6 +381,8 @@ class ModelWorker(Peer):
             for held in list(self.held.values()):
                 for row in held.finished:
                     self.report(held, row)
+            for number in list(self.waits):
+                self.tell_waiting(number)
         elif kind is m.PutFunction:
             assert message.function not in self.functions, "a function is sent once per connection"
             self.functions.add(message.function)
@@ -419,6 +422,21 @@ class ModelWorker(Peer):
         assert all(row == place for row, place in shipped.items()), "the first page begins at row `first`"
         assert set(range(slice_.lo, slice_.hi)) <= set(shipped)
 
+    def wait(self, which: int, how: int) -> None:
+        """Some rows of an attempt begin to wait, or stop; their tasks are those of one of the clients, or of nobody."""
+        held = list(self.held.values())[which % len(self.held)] if self.held else None
+        if held is not None and held.open:
+            self.waits[held.number] = how % (len(held.open) + 1)
+            self.tell_waiting(held.number, how)
+
+    def tell_waiting(self, number: int, how: int = 0) -> None:
+        held = self.find(number)
+        if number in self.waits:
+            self.waits[number] = min(self.waits[number], len(held.open) if held is not None else 0)
+            session = self.world.clients[how % 2].session if how % 3 else bytes([how]) * 16
+            if self.is_known:
+                self.send(m.Waiting(((number, self.waits[number], session),), (b"nobody's session",)[: how % 2]))
+
     def find(self, number: int) -> Held | None:
         return next((held for held in self.held.values() if held.number == number), None)
 
@@ -454,6 +472,8 @@ class ModelWorker(Peer):
             self.drop_if_empty(held)
 
     def drop_if_empty(self, held: Held | None) -> None:
+        if held is not None:
+            self.tell_waiting(held.number)
         if held is not None and not held.open and not held.finished:
             self.held.pop((held.epoch, held.number), None)
 
@@ -485,6 +505,7 @@ class ModelWorker(Peer):
         if self.is_known:
             for _ in range(2 if how == 1 else 1):  # or twice
                 self.report(held, row)
+            self.tell_waiting(held.number)
         return True
 
     def report(self, held: Held, row: int) -> None:
@@ -580,6 +601,9 @@ class World:
     def run(self, a: int, b: int) -> None:
         self.workers[a % len(self.workers)].run(b, b)
 
+    def nest(self, a: int, b: int) -> None:
+        self.workers[a % len(self.workers)].wait(a, b)
+
     def to_core(self, a: int, b: int) -> None:
         peers = [peer for peer in self.peers() if peer.outbox]
         if peers:
@@ -630,7 +654,21 @@ class World:
 
     ACTIONS = (
         *("submit", "submit", "graph", "array", "more_rows", "cancel", "acknowledge", "acknowledge"),
-        *("run", "run", "run", "to_core", "to_core", "to_core", "to_peer", "to_peer", "to_peer", "wait", "wait"),
+        *(
+            "nest",
+            "nest",
+            "run",
+            "run",
+            "run",
+            "to_core",
+            "to_core",
+            "to_core",
+            "to_peer",
+            "to_peer",
+            "to_peer",
+            "wait",
+            "wait",
+        ),
         *("disconnect", "reconnect_one", "reconnect_one", "supersede", "die", "restart"),
     )
 

@@ -40,6 +40,9 @@ class SimulatedSlot:
     interrupted: set[int] = field(factory=set)
     untruncated: int | None = None
     wake_at: int | None = None
+    waiting: int = e.RUNS
+    requests: int = 0
+    session: bytes = b""
 
 
 class SimulatedWorker:
@@ -62,6 +65,9 @@ class SimulatedWorker:
         self.left: str | None = None
         self.failed: str | None = None
         self.slices: dict[int, int] = {}  # attempt to rows
+        self.waiting: dict[int, int] = {}  # attempt to rows that wait, as last told on this connection
+        self.ended: set[bytes] = set()  # sessions of processors that are told to have died
+        self.sessions = 0
         self.do(e.Tick())
 
     # ------------------------------------------------------------------------------------------------- the shell
@@ -81,6 +87,8 @@ class SimulatedWorker:
             for message in effect.messages:
                 self._receive(_through_the_codec(message), is_again=True)
         elif isinstance(effect, e.Start):
+            self.slots += [SimulatedSlot() for _ in range(effect.slot + 1 - len(self.slots))]
+            assert not self.slots[effect.slot].is_started
             self.slots[effect.slot] = SimulatedSlot(is_started=True)
         elif isinstance(effect, e.Feed):
             slot = self.slots[effect.slot]
@@ -101,6 +109,10 @@ class SimulatedWorker:
                 slot.untruncated = effect.item
             else:
                 self._truncate(effect.slot, effect.item, queue)
+        elif isinstance(effect, e.Resume):
+            slot = self.slots[effect.slot]
+            if slot.waiting == e.WANTS and slot.requests == effect.request:
+                slot.waiting = e.RUNS
         elif isinstance(effect, e.Interrupt):
             slot = self.slots[effect.slot]
             if slot.is_running and slot.done == effect.item:
@@ -135,7 +147,8 @@ class SimulatedWorker:
                 list(range(first * 1000, slot.done * 1000 + 1, 1000)),
             )
             slot.taken = slot.done
-        return e.Progress(number, taken, slot.claimed, slot.done if slot.is_running else None, 0.001)
+        running = slot.done if slot.is_running else None
+        return e.Progress(number, taken, slot.claimed, running, 0.001, slot.waiting, slot.requests, slot.session)
 
     def _die(self, number: int, queue: deque[Any]) -> None:
         progress = self._look(number)
@@ -164,12 +177,32 @@ class SimulatedWorker:
         slot = self.slots[number]
         for _ in range(items):
             if slot.is_running:
+                if slot.waiting and slot.done not in slot.interrupted:
+                    return
+                slot.waiting = e.RUNS
                 if slot.done in slot.interrupted:
                     slot.outcomes[slot.done] = Outcome.CANCELLED
                 elif outcome:
                     slot.outcomes[slot.done] = outcome
                 slot.done += 1
                 slot.is_running = slot.done < slot.claimed
+
+    def wait(self, number: int) -> None:
+        """The running item waits for tasks of its own."""
+        slot = self.slots[number]
+        if slot.is_running and slot.waiting == e.RUNS:
+            if not slot.session:
+                self.sessions += 1
+                slot.session = self.sessions.to_bytes(16, "big")
+            slot.claimed = slot.done + 1
+            slot.waiting = e.WAITS
+
+    def want(self, number: int, *, asks: bool = True) -> None:
+        """It has what it waited for; its main thread asks before it goes on, another one does not."""
+        slot = self.slots[number]
+        if slot.waiting == e.WAITS:
+            slot.waiting = e.WANTS if asks else e.RUNS
+            slot.requests += asks
 
     def look(self, number: int) -> None:
         if self.slots[number].is_ready:
@@ -205,6 +238,7 @@ class SimulatedWorker:
             for number in range(len(self.slots)):
                 self.start(number)
                 self.claim(number, 50)
+                self.want(number)
                 self.finish(number, 50)
                 self.look(number)
 
@@ -217,6 +251,7 @@ class SimulatedWorker:
     def open(self) -> None:
         if not self.core.state.is_connected:
             self.sent = []
+            self.waiting = {}
             self.do(e.Connected())
 
     def answer(self, *, epoch: int | None = None, drop: tuple[tuple[int, int], ...] = ()) -> None:
@@ -272,6 +307,13 @@ class SimulatedWorker:
             failed = dict(message.failed)
             for row in range(message.lo, message.hi):
                 self._result(message.attempt, row, failed.get(row, 0), is_again=is_again)
+        elif isinstance(message, m.Waiting):
+            assert self.core.state.is_known
+            for attempt, rows, _ in message.rows:
+                assert attempt in self.epochs
+                self.waiting[attempt] = rows
+            assert not self.ended & set(message.ended), "an end is told once"
+            self.ended |= set(message.ended)
         elif isinstance(message, m.Crashed):
             for attempt, row, *_ in message.rows:
                 key = (self.epochs[attempt], attempt, row)

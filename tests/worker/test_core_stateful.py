@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -140,6 +142,21 @@ class WorkerMachine(RuleBasedStateMachine):
     def finish(self, slot: int, items: int, outcome: int) -> None:
         self.worker.finish(self._slot(slot), items, outcome)
 
+    @rule(slot=st.integers(0, 5))
+    def wait_for_tasks(self, slot: int) -> None:
+        self.worker.wait(self._slot(slot))
+        self.worker.look(self._slot(slot))
+
+    @rule(slot=st.integers(0, 5), asks=st.booleans(), is_seen=st.booleans())
+    def want_to_go_on(self, slot: int, asks: bool, is_seen: bool) -> None:
+        self.worker.want(self._slot(slot), asks=asks)
+        if is_seen:
+            self.worker.look(self._slot(slot))
+
+    @rule(slot=st.integers(0, 5))
+    def wait_unseen(self, slot: int) -> None:
+        self.worker.wait(self._slot(slot))
+
     @rule(slot=SLOT)
     def look(self, slot: int) -> None:
         self.worker.look(self._slot(slot))
@@ -165,6 +182,19 @@ class WorkerMachine(RuleBasedStateMachine):
     def records_agree(self) -> None:
         if hasattr(self, "worker"):
             self.worker.core.check_invariants()
+
+    @invariant()
+    def the_scheduler_knows_what_waits(self) -> None:
+        if hasattr(self, "worker") and self.worker.core.state.is_known:
+            state = self.worker.core.state
+            blocked = [
+                slot.blocked.number for slot in state.slots if slot.blocked is not None and not slot.blocked.is_dropped
+            ]
+            open_ones = {
+                attempt.number for attempt in state.attempts.values() if attempt.open and not attempt.is_dropped
+            }
+            told = {number: rows for number, rows in self.worker.waiting.items() if rows and number in open_ones}
+            assert told == Counter(blocked)
 
     def teardown(self) -> None:
         """In the end everything that was assigned, and not lost with a connection, was reported or given back."""
