@@ -341,10 +341,13 @@ def test_a_cancelled_wait_for_a_task_cancels_it(loop: Trio, with_client: With, s
         scheduler.paused = True
         future = client.submit(abs, 1)
 
+        begun: list[bool] = []
+
         async def wait() -> None:
+            begun.append(True)  # asyncio never starts what is cancelled before its first step
             await future
 
-        await loop.cancel_when(lambda: bool(scheduler.of(m.SubmitTasks)), wait)
+        await loop.cancel_when(lambda: bool(begun and scheduler.of(m.SubmitTasks)), wait)
         assert future.cancelled()
         scheduler.wait_for(lambda: is_cancelled(scheduler), "a cancel")
 
