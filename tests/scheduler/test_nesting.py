@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
 from scaler_trio.scheduler import fleet, nesting
 from tests.kit.scheduler import Bench
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_an_item_that_waits_makes_room_for_what_it_waits_for(bench: Bench) -> None:
