@@ -65,7 +65,7 @@ class Feeding:
                 line = ready.first(keys[0]) if len(keys) == 1 else ready.best(keys)
             if line is None:
                 return
-            queue = line.queues[line.first]
+            queue = line.front
             source = queue[0]
             if PASSED <= tier <= DEEP and (tier == DEEP) is not (type(source) is Array):
                 return

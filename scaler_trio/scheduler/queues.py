@@ -30,7 +30,8 @@ class Line:
     key: ClassKey
     keys: list[Key] = field(factory=list)  # ascending
     queues: dict[Key, deque[Source]] = field(factory=dict)  # each of one client, oldest first
-    first: Key = (0, 0, 0)  # of the queue that `head` found
+    front: deque[Source] = field(factory=deque)  # the queue that `head` found …
+    first: Key = (0, 0, 0)  # … and its key
     listed: bool = False  # whether it stands in its class's heap …
     share_s: float = 0.0  # … with this key
 
@@ -63,7 +64,7 @@ class Line:
             elif queue[0].client.blocked:
                 at += 1
             else:
-                self.first = self.keys[at]
+                self.first, self.front = self.keys[at], queue
                 return queue
         return None
 

@@ -79,7 +79,7 @@ class Unrunnable:
         ready = self.state.ready
         text = clip(self._why(key), TEXT_BYTES).encode()
         while (line := ready.first(key)) is not None:
-            self._fail(line.queues[line.first][0], text)
+            self._fail(line.front[0], text)
         while (suspect := ready.next_suspect(key)) is not None:
             self._fail(suspect.source, text)
 

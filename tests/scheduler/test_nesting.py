@@ -1,0 +1,103 @@
+"""Items that wait for tasks of their own: whose account, in which order, up to which depth, and when they end early."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaler_protocol import messages as m
+from scaler_protocol.messages import Outcome
+from scaler_trio.scheduler import fleet, nesting
+from tests.kit.scheduler import Bench
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_an_item_that_waits_makes_room_for_what_it_waits_for(bench: Bench) -> None:
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    inner.submit(b"child")
+    assert worker.take_tasks() == [], "its only slot is taken"
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    (child,) = worker.take_tasks()
+    assert child[1] == inner.session
+    worker.finish(child)
+    worker.send(m.Waiting(((parent[0], 0, inner.session),)))
+    worker.finish(parent)
+    assert set(inner.take_results()) == {child[2]}
+    assert set(outer.take_results()) == {parent[2]}
+
+
+def test_what_is_deepest_goes_first(bench: Bench) -> None:
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent", b"other parent")
+    (parent,) = worker.take_tasks()
+    inner.submit(b"child")
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    (child,) = worker.take_tasks()
+    assert child[1] == inner.session, "although the other parent is older"
+    root = bench.core.state.clients[outer.session]
+    assert bench.core.state.clients[inner.session].root is root
+
+
+def test_a_worker_where_too_many_wait_gets_only_tasks_of_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "BLOCKED_PER_SLOT", 1)
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent", b"other parent")
+    (parent,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    assert worker.take_tasks() == []
+    inner.submit(b"child")
+    (child,) = worker.take_tasks()
+    assert child[1] == inner.session
+
+
+def test_tasks_that_are_too_deep_fail(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nesting, "NESTING_DEPTH", 0)
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    (number,) = inner.submit(b"child")
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    assert worker.take_tasks() == []
+    ((outcome, text),) = [inner.take_results()[number]]
+    assert outcome == Outcome.TOO_DEEP
+    assert b"deeper than 0" in text
+
+
+def test_the_session_of_a_dead_processor_is_forgotten_at_once(bench: Bench) -> None:
+    outer, inner, worker = bench.client(), bench.client(), bench.worker(slots=2)
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    inner.submit(b"child")
+    (child,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 0, inner.session),), (inner.session,)))
+    assert inner.session not in bench.core.state.clients
+    assert worker.take_one(m.CancelAttempts).rows == ((child[0], 0, 1),)
+
+
+def test_a_session_that_the_worker_did_not_name_before_is_not_its_to_end(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker()
+    worker.send(m.Waiting((), (client.session,)))
+    assert client.session in bench.core.state.clients
+
+
+def test_what_waits_is_counted_anew_after_a_reconnect(bench: Bench) -> None:
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    record = bench.core.state.workers[worker.session]
+    assert (record.items, record.waiting) == (0, 1)
+    worker.lose()
+    assert (record.items, record.waiting) == (1, 0)
+
+
+def test_only_its_own_attempts_wait(bench: Bench) -> None:
+    client, worker, other = bench.client(), bench.worker("a"), bench.worker("b")
+    client.submit(b"x", b"y")
+    (mine,) = worker.take_tasks()
+    other.send(m.Waiting(((mine[0], 1, bytes(16)),)))
+    assert "not its own" in bench.take_fault()
