@@ -69,6 +69,24 @@ def test_a_map_survives_kill_9_of_a_processor_of_a_worker_and_of_half_the_worker
         assert client.map(square, range(1000)) == [i * i for i in range(1000)]
 
 
+def test_a_new_client_gets_results_within_2_seconds_whichever_workers_were_just_killed() -> None:
+    with SchedulerClusterCombo(n_workers=2) as cluster:
+        processes = ClusterProcesses.of(cluster.get_address())
+        with Client(cluster.get_address()) as busy:
+            for victims in (1, 2, 1, 2):
+                processes.wait_ready(2)
+                waiting = [busy.submit(nap, n, 0.05) for n in range(20)]  # so that the killed ones hold work
+                waiting[0].result(10)
+                kill(*processes.agents()[:victims])
+                started = time.perf_counter()
+                with Client(cluster.get_address()) as client:
+                    assert client.submit(square, 3).result(10) == 9
+                    took_s = time.perf_counter() - started
+                print(f"{victims} of 2 workers killed: a new client had its result after {took_s:.2f} s")
+                assert took_s < 2.0
+                assert [future.result(10) for future in waiting] == [n * n for n in range(20)]
+
+
 @pytest.mark.parametrize("victim", ["launcher", "scheduler", "objects"])
 def test_what_cannot_be_replaced_takes_everything_with_it(
     victim: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]

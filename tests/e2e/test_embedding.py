@@ -56,6 +56,40 @@ def test_a_plain_script_needs_no_guard_and_may_use_its_own_functions_and_classes
     assert done.stderr == ""
 
 
+def test_an_exception_that_the_script_defines_is_caught_as_itself(tmp_path: Path) -> None:
+    done = run_script(
+        tmp_path,
+        """
+        from scaler_trio import Client, SchedulerClusterCombo
+
+        class Refused(Exception):
+            def __init__(self, code, reason="none"):
+                super().__init__(code, reason)
+                self.code = code
+
+        def refuse(code):
+            raise Refused(code, "so")
+
+        with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+            calls = {
+                "submit": lambda: client.submit(refuse, 1).result(),
+                "map": lambda: client.map(refuse, [2]),
+                "get": lambda: client.get({"a": 3, "b": (refuse, "a")}, ["b"]),
+            }
+            for name, call in calls.items():
+                try:
+                    call()
+                except Refused as error:
+                    print(name, error.code, error.args, "in refuse" in str(error.__cause__))
+        """,
+    )
+    assert done.stdout.splitlines() == [
+        "submit 1 (1, 'so') True",
+        "map 2 (2, 'so') True",
+        "get 3 (3, 'so') True",
+    ]
+
+
 def test_a_module_beside_the_script_is_found_by_workers_whatever_the_current_directory(tmp_path: Path) -> None:
     beside = tmp_path / "with a space"
     beside.mkdir()

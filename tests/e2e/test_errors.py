@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scaler_trio import CannotPickle, Client, RemoteError, ScalerError
+from scaler_trio import CannotPickle, CannotUnpickle, Client, RemoteError, ScalerError
 from tests.kit.waiting import wait_until
 
 
@@ -50,6 +51,19 @@ def make_lock() -> Any:
 
 def leave() -> None:
     raise SystemExit(3)
+
+
+class OfTheWorker:
+    """Loads nowhere but in the worker that made it."""
+
+    def __reduce__(self) -> Any:
+        return load_in, (os.getpid(),)
+
+
+def load_in(process: int) -> OfTheWorker:
+    if os.getpid() != process:
+        raise LookupError(f"only process {process} can load this")
+    return OfTheWorker()
 
 
 def test_a_task_that_raises_gives_its_type_its_arguments_and_its_remote_traceback(client: Client) -> None:
@@ -111,9 +125,28 @@ def test_a_result_that_cannot_be_pickled_is_an_error_which_says_so(client: Clien
     assert client.submit(divide, 4, 2).result() == 2
 
 
-def test_system_exit_in_a_task_is_that_tasks_exception_and_the_processor_lives(client: Client) -> None:
-    import os
+def test_a_result_that_does_not_load_fails_each_time_in_the_same_way(client: Client) -> None:
+    future = client.submit(OfTheWorker)
+    texts = set()
+    for _ in range(2):
+        with pytest.raises(CannotUnpickle, match=r"only process \d+ can load this") as caught:
+            future.result(10)
+        texts.add(str(caught.value))
+    assert type(future.exception(0)) is CannotUnpickle
+    assert len(texts) == 1
+    with pytest.raises(CannotUnpickle, match="can load this"):
+        client.map(lambda n: OfTheWorker() if n == 3 else n, range(5))
+    assert client.submit(divide, 4, 2).result() == 2
 
+
+def test_an_argument_that_does_not_load_in_the_worker_fails_its_task_and_nothing_else(client: Client) -> None:
+    error = client.submit(repr, OfTheWorker()).exception(10)
+    assert type(error) is CannotUnpickle
+    assert "can load this" in str(error)
+    assert client.submit(divide, 4, 2).result(10) == 2
+
+
+def test_system_exit_in_a_task_is_that_tasks_exception_and_the_processor_lives(client: Client) -> None:
     error = client.submit(leave).exception()
     assert type(error) is SystemExit
     assert error.code == 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scaler_trio import CannotPickle, Client, GraphError, node
+from scaler_trio import CannotPickle, Client, DependencyFailed, GraphError, node
 
 
 def stamp(*inputs: Any) -> float:
@@ -100,6 +100,23 @@ def test_futures_of_a_graph_fail_singly(client: Client) -> None:
     assert futures["good"].result(10) == 2
     assert type(futures["bad"].exception(10)) is ArithmeticError
     assert futures["after"].exception(10) is not None
+
+
+def test_a_failure_reaches_every_wanted_key_that_needs_it_and_no_other(client: Client) -> None:
+    graph: dict[str, Any] = {"bad": (explode, 1), "good": (operator.neg, 1)}
+    graph |= {f"near {n}": (pair, "bad", n) for n in range(20)}
+    graph |= {f"far {n}": (pair, f"near {n}", "good") for n in range(20)}
+    graph |= {f"other {n}": (pair, "good", n) for n in range(20)}
+    futures = client.get(graph, [*graph], block=False)
+    assert type(futures.pop("bad").exception(10)) is ArithmeticError
+    assert futures.pop("good").result(10) == -1
+    for name, future in futures.items():
+        if name.startswith("other"):
+            assert future.result(10)[0] == -1
+        else:
+            with pytest.raises(DependencyFailed, match="'bad'"):
+                future.result(10)
+    assert client._session._core.is_idle
 
 
 @pytest.mark.parametrize(

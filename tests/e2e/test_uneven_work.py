@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from scaler_trio import Client, SchedulerClusterCombo
+from tests.kit.processes import ClusterProcesses
+from tests.kit.services import Command
+from tests.kit.waiting import in_background
 
 ORDERS: dict[str, Callable[[Sequence[float]], list[float]]] = {
     "shuffled": lambda items: random.Random(2).sample(items, len(items)),
@@ -60,6 +64,35 @@ def test_unequal_items_are_spread_well(address: str, order: str) -> None:
     items = ORDERS[order](lengths(12.0, 0.001, 0.5))
     took_s, ideal_s = measure(address, items, 4)
     assert took_s <= 1.1 * ideal_s, f"{took_s:.2f} s; ideal {ideal_s:.2f} s"
+
+
+def hold(seconds: float) -> int:
+    """Which worker ran this: the template which forked its processor."""
+    time.sleep(seconds)
+    return os.getppid()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("way", ["submit", "map", "get"])
+def test_eight_long_tasks_of_one_worker_spread_when_others_join(way: str) -> None:
+    seconds = 3.0
+    ways: dict[str, Callable[[Client], list[int]]] = {
+        "submit": lambda client: [f.result(30) for f in [client.submit(hold, seconds) for _ in range(8)]],
+        "map": lambda client: client.map(hold, [seconds] * 8),
+        "get": lambda client: list(client.get(graph := {str(n): (hold, seconds) for n in range(8)}, [*graph]).values()),
+    }
+    with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+        ClusterProcesses.of(cluster.get_address()).wait_ready(1)
+        started = time.monotonic()
+        result = in_background(ways[way], client)
+        arguments = ["baremetal_native", cluster.get_address(), "--max-task-concurrency", "7"]
+        with Command("scaler_worker_manager", *arguments, environment={"SCALER_TOKEN": cluster.token}) as manager:
+            workers = result.result(30)
+            took_s = time.monotonic() - started
+            assert len(set(workers)) == 8, f"{way}: {workers} in {took_s:.1f} s; {manager.shown()}"
+    # The first has begun when the others join; one worker alone needs 8 times as long.
+    assert took_s < 2.0 * seconds
 
 
 @pytest.mark.slow
