@@ -49,6 +49,7 @@ from scaler_trio.worker.processor_waits import ItemWaits
 LATE_NS: Final = 2_000_000
 """A run that takes longer than this was predicted wrongly, and its rest is given back at the end of the item."""
 
+_IMPORT_SYSTEM: Final = "<frozen importlib._bootstrap>"
 _NO_VALUE: Final = pickle.dumps(None, 5)
 
 
@@ -106,7 +107,13 @@ class ProcessorLoop:
             self._paces.learn(batch, first, ran, self._page.ends)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: raise in the window of the item that is meant, once, and nowhere else."""
+        """The signal handler: raise in the window of the item that is meant, once, and nowhere else.
+
+        Not within an import: half a module would stay behind, for all tasks that come. If the item does not end by
+        itself, the agent kills this process after its grace.
+        """
+        if _is_importing(frame):
+            return
         cells = self._page.cells
         item = cells[CANCEL]
         if item != NONE and item == cells[CURRENT] == cells[DONE] and item != self._interrupted:
@@ -357,3 +364,12 @@ class ProcessorLoop:
             if self._batches[-1].at == self._batches[-1].count:
                 self._batches.pop()
         self._received = limit
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether an ``import`` statement is among the callers."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT_SYSTEM:
+            return True
+        frame = frame.f_back
+    return False

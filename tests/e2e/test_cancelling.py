@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -108,3 +109,28 @@ def test_a_task_with_a_time_out_may_be_retried_after_what_it_raises_but_not_afte
     path = tmp_path / "runs"
     with pytest.raises(TaskTimeout):
         limited.submit(touch_and_sleep, str(path), 60).result(20)
+
+
+def import_slowly(folder: str, started: str) -> str:
+    sys.path.insert(0, folder)
+    try:
+        import half_imported  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(folder)
+    assert started
+    return str(half_imported.REST)
+
+
+def test_a_cancel_within_an_import_leaves_no_half_of_a_module_behind(client: Client, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    inner = tmp_path / "half_imported"
+    inner.mkdir()
+    (inner / "part.py").write_text("NAME = 'whole'\n")
+    (inner / "slow.py").write_text(f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(0.5)\n")
+    (inner / "__init__.py").write_text("from .part import *\nfrom .slow import *\nREST = part.NAME\n")
+    for _ in range(4):  # on both workers
+        started.unlink(missing_ok=True)
+        future = client.submit(import_slowly, str(tmp_path), str(started))
+        wait_until(lambda: started.exists() or future.done(), "the import to begin")  # noqa: B023
+        future.cancel()
+    assert client.map(import_slowly, [str(tmp_path)] * 4, [str(started)] * 4) == ["whole"] * 4
