@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
+from benchmarks.array_tasks import make_array, touch, touch_numbered
 from benchmarks.measure import Row, Samples, pairs, row, seconds
-from benchmarks.tasks import make_array, touch, touch_numbered
 from scaler_trio import Client, SchedulerClusterCombo
 
 MEGABYTES = 80

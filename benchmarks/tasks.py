@@ -1,9 +1,6 @@
-"""What the benchmarks run on workers."""
+"""What the benchmarks run on workers; without NumPy, whose import is no part of a first result."""
 
 import time
-from typing import Any
-
-import numpy as np
 
 TASK_S = 0.010
 """Seconds of CPU of one task that does something."""
@@ -16,21 +13,6 @@ def no_op(value: int) -> int:
 
 def nothing() -> None:
     """Less than nothing."""
-
-
-def touch(array: Any) -> float:
-    """Look at one element of an array."""
-    return float(array[-1])
-
-
-def touch_numbered(array: Any, number: int) -> float:
-    """Look at one element, chosen by number."""
-    return float(array[number])
-
-
-def make_array(megabytes: int) -> Any:
-    """An array of float64."""
-    return np.ones(megabytes * 125_000)
 
 
 def spin(wanted_s: float) -> float:
