@@ -13,9 +13,9 @@ from itertools import count
 from scaler_protocol import Message
 from scaler_protocol import messages as m
 from scaler_trio.config.collector import collect_rarely
-from scaler_trio.scheduler.core import ClientConnected, Event, Received, SchedulerCore, WorkerConnected
-from scaler_trio.scheduler.effects import Effects
-from scaler_trio.scheduler.tables import write_u32
+from scaler_trio.scheduler.core.core import ClientConnected, Event, Received, SchedulerCore, WorkerConnected
+from scaler_trio.scheduler.core.effects import Effects
+from scaler_trio.scheduler.core.tables import write_u32
 
 SUBMIT_ROWS = 256
 """Rows of one message of the client, as its flush under load makes them."""

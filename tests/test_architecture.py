@@ -30,8 +30,8 @@ EXCEPTIONS = {
     ("worker", "scaler_trio.objects.cache"),  # an agent on another host than the server
     ("managers", "scaler_trio.worker.entry"),  # a native unit is a worker started by its entry point
 }
-# Pure besides every module named core.py: prefixes of module names.
-PURE: set[str] = {"scaler_protocol", "scaler_trio.ranges", "scaler_trio.objects.index"}
+# Pure besides every package named core: prefixes of module names.
+PURE: set[str] = {"scaler_protocol", "scaler_trio.ranges"}
 IMPURE_LIBRARIES = {
     *("trio", "asyncio", "socket", "select", "selectors", "ssl", "time", "random", "secrets", "os"),
     *("threading", "multiprocessing", "subprocess", "signal", "mmap", "tempfile", "psutil", "boto3"),
@@ -119,7 +119,7 @@ def way_to_io(module: str, seen: set[str] | None = None) -> str | None:
 
 
 def is_pure(module: str) -> bool:
-    return module.endswith(".core") or any(under(module, prefix) for prefix in PURE)
+    return "core" in module.split(".") or any(under(module, prefix) for prefix in PURE)
 
 
 @pytest.mark.parametrize("module", sorted(modules()))

@@ -10,9 +10,9 @@ from scaler_trio.cli.command import announce, run
 from scaler_trio.cli.tokens import listening_token
 from scaler_trio.cluster.services import configure_logging, run_command
 from scaler_trio.net import Address
+from scaler_trio.scheduler.core.tuning import Tuning
 from scaler_trio.scheduler.server import serve_scheduler
 from scaler_trio.scheduler.settings import SchedulerSettings
-from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.worker.lineage import set_title
 
 HELP = """Run a scheduler, which clients and workers connect to.

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, Unpack
 
-from scaler_trio.client.array_call import ArrayCall, Steps
-from scaler_trio.client.async_results import AsyncResults
+from scaler_trio.client.calls.array_call import ArrayCall, Steps
+from scaler_trio.client.calls.async_results import AsyncResults
+from scaler_trio.client.calls.future import ScalerFuture
+from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS
 from scaler_trio.client.client import Client
 from scaler_trio.client.event_loop import LoopEvent, finish_in_thread, run_in_thread
-from scaler_trio.client.future import ScalerFuture
-from scaler_trio.client.lazy_map import BUFFER_ITEMS
 from scaler_trio.client.options import Options
 from scaler_trio.serialization import ObjectReference, Serializer
 

@@ -10,18 +10,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
-from scaler_trio.client import nested as nested_sessions
-from scaler_trio.client.array_call import ArrayCall, Steps
+from scaler_trio.client.calls.array_call import ArrayCall, Steps
+from scaler_trio.client.calls.functions import FunctionCache
+from scaler_trio.client.calls.future import ScalerFuture
+from scaler_trio.client.calls.graph import pack_graph, plan
+from scaler_trio.client.calls.graph_call import GraphCall
+from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS, ResultIterator
+from scaler_trio.client.calls.progress import Progress
 from scaler_trio.client.finding import find_address, find_token
-from scaler_trio.client.functions import FunctionCache
-from scaler_trio.client.future import ScalerFuture
-from scaler_trio.client.graph import pack_graph, plan
-from scaler_trio.client.graph_call import GraphCall
-from scaler_trio.client.lazy_map import BUFFER_ITEMS, ResultIterator
-from scaler_trio.client.objects import CallObjects, FreshObjects
 from scaler_trio.client.options import Options, change_options
-from scaler_trio.client.progress import Progress
-from scaler_trio.client.session import Session
+from scaler_trio.client.session import nested as nested_sessions
+from scaler_trio.client.session.objects import CallObjects, FreshObjects
+from scaler_trio.client.session.session import Session
 from scaler_trio.config.collector import collector_paused
 from scaler_trio.net import Address
 from scaler_trio.serialization import (

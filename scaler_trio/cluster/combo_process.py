@@ -22,8 +22,8 @@ from scaler_trio.cluster.services import (
 from scaler_trio.config.tokens import TokenError, leave_token
 from scaler_trio.net import Address, Listener, NetError, listen
 from scaler_trio.objects.server import ObjectServerSettings
+from scaler_trio.scheduler.core.tuning import Tuning
 from scaler_trio.scheduler.settings import SchedulerSettings
-from scaler_trio.scheduler.tuning import Tuning
 from scaler_trio.worker.lineage import set_title
 from scaler_trio.worker.settings import WorkerSettings
 

@@ -16,10 +16,10 @@ from scaler_trio.net import Listener, NetError
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.scheduler.server import serve_scheduler
 from scaler_trio.scheduler.settings import SchedulerSettings
-from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.agent.agent import run_worker
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.settings import WorkerSettings
-from scaler_trio.worker.template_handle import TemplateHandle
 
 SHUT_DOWN: Final = 75
 """Exit code of a service whose cluster was shut down: what belongs to it ends too, and nothing is started again."""

@@ -11,7 +11,7 @@ from scaler_protocol import ErrorCode, Identity, Role, limits
 from scaler_protocol import messages as m
 from scaler_trio.actors import Actor, ActorRef, Mailbox
 from scaler_trio.net import Link, Listener
-from scaler_trio.objects.events import Connection
+from scaler_trio.objects.core.events import Connection
 from scaler_trio.objects.session import Session
 from scaler_trio.objects.spill import SpillStore
 from scaler_trio.objects.store import Told

@@ -23,9 +23,9 @@ from scaler_trio.actors import ChildSpec, RestartPolicy, Strategy, Supervisor, o
 from scaler_trio.net import Address
 from scaler_trio.objects.acceptor import Acceptor, Sessions
 from scaler_trio.objects.caching import CachingSession, Fetcher, Uploader
-from scaler_trio.objects.index import ObjectIndex
+from scaler_trio.objects.core.index import ObjectIndex
+from scaler_trio.objects.core.room import RoomLimits
 from scaler_trio.objects.local import LocalListener, listen_locally
-from scaler_trio.objects.room import RoomLimits
 from scaler_trio.objects.segments import MemoryFiles, memory_limit, raise_descriptor_limit
 from scaler_trio.objects.store import Store
 from scaler_trio.objects.upstream import Upstream

@@ -12,7 +12,7 @@ from scaler_protocol import ErrorCode, Message, Role, limits
 from scaler_protocol import messages as m
 from scaler_protocol.ids import ObjectId, short
 from scaler_trio.actors import Actor, ActorError, ActorRef, Mailbox
-from scaler_trio.objects import events as e
+from scaler_trio.objects.core import events as e
 from scaler_trio.objects.errors import ObjectMissing, ObjectStoreError, ObjectStoreFull
 from scaler_trio.objects.segments import Segment, open_for_reading, write_at
 from scaler_trio.objects.session import RESULT_PATIENCE_S, LocalSession

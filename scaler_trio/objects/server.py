@@ -23,9 +23,9 @@ from scaler_protocol import messages as m
 from scaler_trio.actors import ChildSpec, EndByOrder, RestartPolicy, Strategy, Supervisor, open_actor_tree
 from scaler_trio.net import Address, Listener, listen
 from scaler_trio.objects.acceptor import Acceptor, Sessions
-from scaler_trio.objects.index import ObjectIndex
+from scaler_trio.objects.core.index import ObjectIndex
+from scaler_trio.objects.core.room import RoomLimits, megabytes
 from scaler_trio.objects.local import LocalListener, listen_locally
-from scaler_trio.objects.room import RoomLimits, megabytes
 from scaler_trio.objects.segments import MemoryFiles, memory_limit, raise_descriptor_limit
 from scaler_trio.objects.session import LocalSession
 from scaler_trio.objects.spill import SpillFiles

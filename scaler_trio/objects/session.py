@@ -14,7 +14,7 @@ from scaler_protocol import messages as m
 from scaler_protocol.ids import ObjectId, object_session, short
 from scaler_trio.actors import ActorRef, ActorStopped
 from scaler_trio.net import ConnectionClosed, Link
-from scaler_trio.objects import events as e
+from scaler_trio.objects.core import events as e
 from scaler_trio.objects.pacing import PacedStream
 from scaler_trio.objects.segments import Segment, open_for_reading, open_for_writing
 from scaler_trio.objects.spill import SpillStore

@@ -17,8 +17,8 @@ from scaler_protocol import ErrorCode, Message, Role
 from scaler_protocol import messages as m
 from scaler_protocol.ids import ObjectId, short
 from scaler_trio.actors import Actor, ActorRef, ActorStopped, ReactiveActor
-from scaler_trio.objects import events as e
-from scaler_trio.objects.index import ObjectIndex
+from scaler_trio.objects.core import events as e
+from scaler_trio.objects.core.index import ObjectIndex
 from scaler_trio.objects.segments import Segment, SegmentStore
 from scaler_trio.objects.spill import SpillStore
 

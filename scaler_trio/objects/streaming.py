@@ -15,7 +15,7 @@ from attrs import define, frozen
 from scaler_protocol import Buffer, ErrorCode, limits
 from scaler_protocol import messages as m
 from scaler_protocol.ids import ObjectId, short
-from scaler_trio.objects import events as e
+from scaler_trio.objects.core import events as e
 from scaler_trio.objects.segments import Segment, open_for_reading, write_at
 from scaler_trio.objects.session import Session
 

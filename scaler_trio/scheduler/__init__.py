@@ -1,0 +1,1 @@
+"""The scheduler: ``core`` decides, synchronously and without IO; the actors around it serve it on Trio."""

@@ -9,8 +9,8 @@ from scaler_protocol import ErrorCode, LocalProtocolError, Message
 from scaler_protocol import messages as m
 from scaler_protocol.limits import MIB
 from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
-from scaler_trio.scheduler.core import Event, PeerLost, SchedulerCore
-from scaler_trio.scheduler.effects import Effects
+from scaler_trio.scheduler.core.core import Event, PeerLost, SchedulerCore
+from scaler_trio.scheduler.core.effects import Effects
 from scaler_trio.scheduler.object_keeper import EndStorage, KeeperMessage, KeepObjects
 
 OUTPUT_BYTES: Final = 1 * MIB

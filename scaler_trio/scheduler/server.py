@@ -28,7 +28,7 @@ from scaler_trio.actors import (
     open_actor_tree,
 )
 from scaler_trio.net import Address, Link, Listener, listen
-from scaler_trio.scheduler.core import SchedulerCore
+from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.dispatcher import Dispatcher
 from scaler_trio.scheduler.object_keeper import ObjectKeeper
 from scaler_trio.scheduler.session import Session

@@ -8,7 +8,7 @@ from scaler_protocol import ErrorCode, Role
 from scaler_protocol import messages as m
 from scaler_trio.actors import Actor, ActorStopped, Mailbox
 from scaler_trio.net import ConnectionClosed, Link
-from scaler_trio.scheduler.core import ClientConnected, Received, WorkerConnected
+from scaler_trio.scheduler.core.core import ClientConnected, Received, WorkerConnected
 from scaler_trio.scheduler.dispatcher import Dispatcher
 
 

@@ -3,7 +3,7 @@
 from attrs import field, frozen
 
 from scaler_trio.net import Address
-from scaler_trio.scheduler.tuning import Tuning
+from scaler_trio.scheduler.core.tuning import Tuning
 
 
 @frozen

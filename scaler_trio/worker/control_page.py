@@ -19,8 +19,8 @@ import time
 from typing import Final, NamedTuple
 
 from scaler_protocol.limits import KIB, MIB
-from scaler_trio.worker.events import RUNS, Profile, Taken
-from scaler_trio.worker.processor_profile import PROFILE
+from scaler_trio.worker.core.events import RUNS, Profile, Taken
+from scaler_trio.worker.processor.profile import PROFILE
 
 # Cells that the agent writes, one cache line…
 LIMIT: Final = 0  # the processor may claim items below it

@@ -7,10 +7,10 @@ import trio
 
 from scaler_trio.net import AddressError
 from scaler_trio.worker import lineage
-from scaler_trio.worker.agent import Agent
+from scaler_trio.worker.agent.agent import Agent
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.settings import WorkerSettings
-from scaler_trio.worker.template_handle import TemplateHandle
 
 DRAIN_S = 10.0
 """What running items may take after the first SIGTERM or Ctrl-C; a second one ends them."""

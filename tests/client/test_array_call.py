@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, ArrayResults
-from scaler_trio.client import events as ev
-from scaler_trio.client.array_call import AHEAD_BYTES, SOON_BYTES, SOON_SLICES, ArrayCall, Steps
+from scaler_trio.client.calls.array_call import AHEAD_BYTES, SOON_BYTES, SOON_SLICES, ArrayCall, Steps
+from scaler_trio.client.core import events as ev
 from scaler_trio.serialization import BlockWriter, Style
 from tests.kit.waiting import in_background, wait_until
 

@@ -194,7 +194,7 @@ def test_a_map_keeps_to_its_timeout(with_client: With, scheduler: FakeScheduler)
 def test_the_progress_of_a_map_is_shown(
     with_client: With, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scaler_trio.client.progress.PLAIN_S", 0.0)
+    monkeypatch.setattr("scaler_trio.client.calls.progress.PLAIN_S", 0.0)
 
     async def use(client: AsyncClient) -> None:
         await client.map(abs, range(1000), progress=True)

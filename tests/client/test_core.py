@@ -11,12 +11,12 @@ import pytest
 from scaler_protocol import limits
 from scaler_protocol import messages as m
 from scaler_protocol.messages import DEFAULT_OPTIONS
-from scaler_trio.client import effects as do
-from scaler_trio.client import events as ev
-from scaler_trio.client.core import ClientCore
-from scaler_trio.client.graph_state import MESSAGE_BYTES
-from scaler_trio.client.receipts import ACK_MESSAGES, ACK_S
-from scaler_trio.client.sending import OUTBOX_S, SEND_AHEAD_BYTES
+from scaler_trio.client.core import effects as do
+from scaler_trio.client.core import events as ev
+from scaler_trio.client.core.core import ClientCore
+from scaler_trio.client.core.graph_state import MESSAGE_BYTES
+from scaler_trio.client.core.receipts import ACK_MESSAGES, ACK_S
+from scaler_trio.client.core.sending import OUTBOX_S, SEND_AHEAD_BYTES
 
 FUNCTION = ev.Function("f", b"payload")
 

@@ -11,10 +11,10 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
-from scaler_trio.client import effects as do
-from scaler_trio.client import events as ev
-from scaler_trio.client.core import ClientCore
-from scaler_trio.client.receipts import ACK_S
+from scaler_trio.client.core import effects as do
+from scaler_trio.client.core import events as ev
+from scaler_trio.client.core.core import ClientCore
+from scaler_trio.client.core.receipts import ACK_S
 from tests.client.model_scheduler import ModelScheduler, through_codec
 
 FUNCTIONS = [ev.Function(f"f{i}", b"function %d" % i) for i in range(3)]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scaler_protocol.messages import DefineFunction, DropFunctions
-from scaler_trio.client.events import Function
-from scaler_trio.client.function_table import FunctionTable
-from scaler_trio.client.functions import FunctionCache
+from scaler_trio.client.calls.functions import FunctionCache
+from scaler_trio.client.core.events import Function
+from scaler_trio.client.core.function_table import FunctionTable
 from scaler_trio.serialization import CannotPickle, Style, load_function
 
 LIMIT = 10
@@ -126,7 +126,7 @@ def test_a_full_table_drops_what_is_longest_unused_and_never_what_is_used() -> N
 
 
 def test_unused_payloads_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scaler_trio.client.function_table.IDLE_BYTES", 100)
+    monkeypatch.setattr("scaler_trio.client.core.function_table.IDLE_BYTES", 100)
     table, messages = FunctionTable(), []
     for i in range(4):
         function = Function(f"f{i}", bytes(40))

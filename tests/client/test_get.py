@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaler_trio.client.graph import plan
+from scaler_trio.client.calls.graph import plan
 from scaler_trio.errors import DependencyFailed, GraphError
 from scaler_trio.serialization import CannotPickle, Input
 

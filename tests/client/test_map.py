@@ -14,7 +14,7 @@ import pytest
 
 from scaler_protocol import messages as m
 from scaler_trio.client import Client
-from scaler_trio.client.array_call import AHEAD_BYTES
+from scaler_trio.client.calls.array_call import AHEAD_BYTES
 from scaler_trio.errors import TaskCancelled
 from scaler_trio.serialization import CannotPickle, RemoteTraceback
 from tests.client.fake_scheduler import TOKEN, FakeScheduler
@@ -70,7 +70,7 @@ def test_rows_of_a_slow_generator_do_not_wait_for_each_other(
             now += 1.0
             yield i
 
-    monkeypatch.setattr("scaler_trio.client.array_call.time.monotonic", lambda: now)
+    monkeypatch.setattr("scaler_trio.client.calls.array_call.time.monotonic", lambda: now)
     assert client.map(abs, rows()) == list(range(20))
     assert [block.count for block in scheduler.of(m.ArrayBlock)] == [1] * 20
 

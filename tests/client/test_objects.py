@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaler_trio.client import events as ev
-from scaler_trio.client.objects import CallObjects, ClientObjects, Reader
+from scaler_trio.client.core import events as ev
+from scaler_trio.client.session.objects import CallObjects, ClientObjects, Reader
 from scaler_trio.errors import ObjectLost, ObjectStorageFailed
 from scaler_trio.objects.errors import ObjectMissing, ObjectStoreFull
 from scaler_trio.serialization import Style, dump_row, load_row, write_object

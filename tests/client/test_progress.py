@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from scaler_trio.client.progress import PLAIN_S, TERMINAL_S, Progress, duration
+from scaler_trio.client.calls.progress import PLAIN_S, TERMINAL_S, Progress, duration
 
 if TYPE_CHECKING:
     import pytest
@@ -24,7 +24,7 @@ def test_the_line_has_count_rate_and_time_left() -> None:
 
 def test_a_terminal_has_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("scaler_trio.client.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("scaler_trio.client.calls.progress.time.monotonic", lambda: now)
     stream = Terminal()
     progress = Progress("parse", 4, stream)
     progress.show(1, 4)
@@ -40,7 +40,7 @@ def test_a_terminal_has_a_bar_that_is_drawn_over(monkeypatch: pytest.MonkeyPatch
 
 def test_a_log_gets_a_line_now_and_then_and_none_for_a_short_map(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("scaler_trio.client.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("scaler_trio.client.calls.progress.time.monotonic", lambda: now)
     short, long = io.StringIO(), io.StringIO()
     Progress("parse", 4, short).close(4, 4)
     assert short.getvalue() == ""

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from scaler_trio import Client, NoWorkerError, SchedulerClusterCombo
-from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.settings import WorkerSettings
 
 

@@ -12,8 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
-from scaler_trio.client import effects as do
-from scaler_trio.client import events as ev
+from scaler_trio.client.core import effects as do
+from scaler_trio.client.core import events as ev
 
 if TYPE_CHECKING:
     from scaler_trio import Client

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from scaler_trio.cluster.services import run_service
 from scaler_trio.objects.access import ObjectAccess
-from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.agent.agent import run_worker
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 from scaler_trio.worker.settings import WorkerSettings
-from scaler_trio.worker.template_handle import TemplateHandle
 
 if TYPE_CHECKING:
     from scaler_protocol import Role

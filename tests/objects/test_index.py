@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from scaler_protocol.ids import ObjectId, SessionId, object_id
-from scaler_trio.objects import events as e
-from scaler_trio.objects.holdings import DISK_RETRY_S
-from scaler_trio.objects.index import (
+from scaler_trio.objects.core import events as e
+from scaler_trio.objects.core.holdings import DISK_RETRY_S
+from scaler_trio.objects.core.index import (
     ORPHAN_GRACE_S,
     SPILLING_PATIENCE_S,
     WAITING_PER_CONNECTION,
     InternalError,
     ObjectIndex,
 )
-from scaler_trio.objects.room import KEPT_S, PAGE_BYTES, RoomLimits
-from scaler_trio.objects.states import TRANSITIONS, Act, State, Verb
+from scaler_trio.objects.core.room import KEPT_S, PAGE_BYTES, RoomLimits
+from scaler_trio.objects.core.states import TRANSITIONS, Act, State, Verb
 
 PAGE = PAGE_BYTES
 WRITER, READER, OTHER = 1, 2, 3

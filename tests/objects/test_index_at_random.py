@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scaler_protocol.ids import ObjectId, SessionId, object_id
-from scaler_trio.objects import events as e
-from scaler_trio.objects.index import ORPHAN_GRACE_S, ObjectIndex
-from scaler_trio.objects.room import PAGE_BYTES, RoomLimits
-from scaler_trio.objects.states import State
+from scaler_trio.objects.core import events as e
+from scaler_trio.objects.core.index import ORPHAN_GRACE_S, ObjectIndex
+from scaler_trio.objects.core.room import PAGE_BYTES, RoomLimits
+from scaler_trio.objects.core.states import State
 
 CONNECTIONS = st.integers(1, 4)
 NUMBERS = st.integers(0, 9)

@@ -9,7 +9,7 @@ import pytest
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
-from scaler_trio.scheduler.tuning import Tuning
+from scaler_trio.scheduler.core.tuning import Tuning
 from tests.kit.scheduler import Bench, FakeClient, FakeWorker
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaler_trio.ranges import RangeSet
-from scaler_trio.scheduler.fixed_rows import NO_ROWS, ONE_ROW
+from scaler_trio.scheduler.core.fixed_rows import NO_ROWS, ONE_ROW
 
 
 def test_the_rows_of_a_single_task_look_like_a_range_set() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
-from scaler_trio.scheduler import fleet, nesting
+from scaler_trio.scheduler.core import fleet, nesting
 from tests.kit.scheduler import Bench
 
 if TYPE_CHECKING:

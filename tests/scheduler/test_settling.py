@@ -6,8 +6,8 @@ import pytest
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
-from scaler_trio.scheduler.core import SETTLED_BYTES, SETTLED_ROWS
-from scaler_trio.scheduler.errors import InternalError
+from scaler_trio.scheduler.core.core import SETTLED_BYTES, SETTLED_ROWS
+from scaler_trio.scheduler.core.errors import InternalError
 from tests.kit.scheduler import Bench, FakeClient, FakeWorker, u32
 
 

@@ -6,8 +6,8 @@ from itertools import product
 
 import pytest
 
-from scaler_trio.scheduler.errors import IllegalTransition
-from scaler_trio.scheduler.states import IMPOSSIBLE, ON, TRANSITIONS, TaskEvent, TaskState, transition
+from scaler_trio.scheduler.core.errors import IllegalTransition
+from scaler_trio.scheduler.core.states import IMPOSSIBLE, ON, TRANSITIONS, TaskEvent, TaskState, transition
 
 PAIRS = list(product(TaskState, TaskEvent))
 

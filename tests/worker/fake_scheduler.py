@@ -16,7 +16,7 @@ from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
 from scaler_trio.net import Address, ConnectionClosed, Link, listen
 from scaler_trio.serialization import Style, dump_function, load_error
-from scaler_trio.worker.agent import Agent
+from scaler_trio.worker.agent.agent import Agent
 from scaler_trio.worker.settings import WorkerSettings
 
 TOKEN = b"t" * 16

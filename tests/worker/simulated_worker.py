@@ -16,9 +16,9 @@ from scaler_protocol import messages as m
 from scaler_protocol.codec import decode, encode
 from scaler_protocol.frames import FrameDecoder
 from scaler_protocol.messages import Outcome, ReturnReason
-from scaler_trio.worker import events as e
-from scaler_trio.worker.core import WorkerCore
-from scaler_trio.worker.state import Offer
+from scaler_trio.worker.core import events as e
+from scaler_trio.worker.core.core import WorkerCore
+from scaler_trio.worker.core.state import Offer
 
 CLIENT = b"c" * 16
 Rows = set[tuple[int, int, int]]  # (epoch, attempt, row)

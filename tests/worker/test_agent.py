@@ -21,7 +21,7 @@ import trio.lowlevel
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome, ReturnReason
 from scaler_trio.serialization import RemoteTraceback, load_result
-from scaler_trio.worker.agent import Agent, run_worker
+from scaler_trio.worker.agent.agent import Agent, run_worker
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.settings import WorkerSettings
 from tests.worker.directory_store import DirectoryStore
@@ -487,7 +487,7 @@ async def test_processors_are_fresh_interpreters_when_asked_for_or_when_preload_
         number = scheduler.define(lambda x: (x, os.getppid(), sys.orig_argv[1:3]))
         value, parent, arguments = await scheduler.value(scheduler.task(number, 5))
         assert value == 5
-        assert arguments == ["-m", "scaler_trio.worker.processor"]
+        assert arguments == ["-m", "scaler_trio.worker.processor.process"]
         assert psutil.Process(agent.processors[0].pid).ppid() == parent
 
 

@@ -16,9 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from scaler_protocol import messages as m
 from scaler_trio.worker import channel
-from scaler_trio.worker import events as e
-from scaler_trio.worker.agent import OUTBOX_BYTES, POLL_S, RETRY_S, Agent
+from scaler_trio.worker.agent.agent import OUTBOX_BYTES, POLL_S, RETRY_S, Agent
 from scaler_trio.worker.control_page import CURRENT, DONE, MASK, NEXT, ControlPage
+from scaler_trio.worker.core import events as e
 from scaler_trio.worker.settings import WorkerSettings
 from tests.worker.simulated_worker import slice_message
 

@@ -8,9 +8,9 @@ import pytest
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import ReturnReason
-from scaler_trio.worker import tuning
+from scaler_trio.worker.core import tuning
+from scaler_trio.worker.core.stances import Stance, Turn, turn
 from scaler_trio.worker.errors import InternalError
-from scaler_trio.worker.stances import Stance, Turn, turn
 from tests.worker.simulated_worker import SimulatedWorker
 
 

@@ -19,11 +19,11 @@ import pytest
 from scaler_trio.serialization import Style, dump_function
 from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import DATA_BYTES, ENTRIES, GENERATION, STUCK, ControlPage, Sight
-from scaler_trio.worker.processor_loop import AgentGone, ProcessorLoop
-from scaler_trio.worker.processor_store import ObjectStore
+from scaler_trio.worker.processor.loop import AgentGone, ProcessorLoop
+from scaler_trio.worker.processor.store import ObjectStore
 
 if TYPE_CHECKING:
-    from scaler_trio.worker.events import Taken
+    from scaler_trio.worker.core.events import Taken
 
 
 class LoopProcess:

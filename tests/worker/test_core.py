@@ -8,11 +8,11 @@ import pytest
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome, ReturnReason
-from scaler_trio.worker import events as e
-from scaler_trio.worker import tuning
 from scaler_trio.worker.channel import Manner
+from scaler_trio.worker.core import events as e
+from scaler_trio.worker.core import tuning
+from scaler_trio.worker.core.states import TABLE, Happening, Row, step
 from scaler_trio.worker.errors import InternalError, PeerFault
-from scaler_trio.worker.states import TABLE, Happening, Row, step
 from tests.worker.simulated_worker import CLIENT, SimulatedWorker, slice_message
 
 

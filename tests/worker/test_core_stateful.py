@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
-from scaler_trio.worker import events as e
+from scaler_trio.worker.core import events as e
 from tests.worker.simulated_worker import SimulatedWorker, slice_message
 
 SLOT = st.integers(0, 2)

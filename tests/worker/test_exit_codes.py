@@ -23,9 +23,9 @@ PROGRAM = """
 import sys
 from functools import partial
 from scaler_trio.cluster.services import configure_logging, run_service
-from scaler_trio.worker.agent import run_worker
+from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.settings import WorkerSettings
-from scaler_trio.worker.template_handle import TemplateHandle
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 
 configure_logging("INFO")
 _, address, token, death_timeout, preload = sys.argv

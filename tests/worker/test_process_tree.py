@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from scaler_protocol import messages as m
-from scaler_trio.worker.template_handle import TemplateHandle
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 from tests.kit.processes import alive, title
 from tests.worker.fake_scheduler import TOKEN, FakeScheduler, fake_scheduler, settings
 
@@ -133,7 +133,7 @@ async def test_a_template_forked_from_a_process_without_threads_serves_like_a_sp
     program = """
 import os, trio
 from scaler_trio.worker import WorkerSettings
-from scaler_trio.worker.template_handle import TemplateHandle
+from scaler_trio.worker.agent.template_handle import TemplateHandle
 handle = TemplateHandle.begin(WorkerSettings("tcp://127.0.0.1:1"))
 assert handle._process is None, "it was spawned"
 async def main():

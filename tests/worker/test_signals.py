@@ -11,11 +11,12 @@ import pytest
 from attrs import define, field
 
 from scaler_trio.serialization import Style, dump_function
-from scaler_trio.worker import channel, processor_loop
+from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import ControlPage
-from scaler_trio.worker.processor_batches import PageBatch, TaskBatch
-from scaler_trio.worker.processor_loop import AgentGone, ProcessorLoop
-from scaler_trio.worker.processor_store import ObjectStore
+from scaler_trio.worker.processor import loop as processor_loop
+from scaler_trio.worker.processor.batches import PageBatch, TaskBatch
+from scaler_trio.worker.processor.loop import AgentGone, ProcessorLoop
+from scaler_trio.worker.processor.store import ObjectStore
 
 MS = 1_000_000
 

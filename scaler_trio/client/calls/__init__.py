@@ -1,0 +1,1 @@
+"""One kind of call each: pickling what it sends, waiting for it, and unpickling what comes back."""

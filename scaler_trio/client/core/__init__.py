@@ -1,0 +1,1 @@
+"""What a client decides, without IO: ``core`` takes ``events`` and gives ``effects``; the rest is its parts."""

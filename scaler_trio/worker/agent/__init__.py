@@ -1,0 +1,1 @@
+"""The agent: owns the core on Trio, talks to the scheduler, and holds its processors by their handles."""
