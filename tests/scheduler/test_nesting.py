@@ -101,3 +101,58 @@ def test_only_its_own_attempts_wait(bench: Bench) -> None:
     (mine,) = worker.take_tasks()
     other.send(m.Waiting(((mine[0], 1, bytes(16)),)))
     assert "not its own" in bench.take_fault()
+
+
+def test_tasks_that_are_too_deep_fail_also_when_they_come_after_the_word_that_their_parent_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nesting, "NESTING_DEPTH", 0)
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    (number,) = inner.submit(b"child")
+    assert worker.take_tasks() == []
+    assert inner.take_results()[number][0] == Outcome.TOO_DEEP
+
+
+def test_a_session_that_ends_in_the_step_of_its_childs_result_leaves_nothing_behind(bench: Bench) -> None:
+    outer, inner, worker = bench.client(), bench.client(), bench.worker()
+    outer.submit(b"parent")
+    (parent,) = worker.take_tasks()
+    worker.send(m.Waiting(((parent[0], 1, inner.session),)))
+    inner.submit(b"child")
+    (child,) = worker.take_tasks()
+    worker.send(
+        m.AttemptResults(((child[0], 0, b"value", (), 0.1),)),
+        m.Waiting(((parent[0], 0, inner.session),), (inner.session,)),
+        m.Crashed(((parent[0], 0, True, "killed"),)),
+    )
+    inner.lose()
+    (parent,) = worker.take_tasks()
+    worker.finish(parent)
+    outer.take_results()
+    bench.advance(1)
+    assert child[0] in worker.take_settled()
+    assert not bench.core.state.attempts
+
+
+def test_a_suspect_that_waits_keeps_its_worker_to_itself(bench: Bench) -> None:
+    outer, inner, other, worker = bench.client(), bench.client(), bench.client(), bench.worker(slots=2)
+    first, second = outer.submit(b"a", b"b")
+    worker.take_tasks()
+    worker.lose()
+    bench.advance(1)
+    successor = bench.worker("second", slots=2)
+    (suspect,) = successor.take_tasks()
+    outer.cancel(second if suspect[2] == first else first)
+    successor.send(m.Waiting(((suspect[0], 1, inner.session),)))
+    inner.submit(b"child")
+    (child,) = successor.take_tasks()
+    successor.finish(child)
+    other.submit(b"innocent")
+    assert successor.take_tasks() == []
+    successor.send(m.Waiting(((suspect[0], 0, inner.session),)))
+    assert successor.take_tasks() == []
+    successor.finish(suspect)
+    assert [task[4] for task in successor.take_tasks()] == [b"innocent"]

@@ -225,3 +225,19 @@ def test_a_row_whose_failure_comes_twice_is_counted_once(bench: Bench, cancelled
         for again in slices:
             worker.finish_slice(again, failed=[(0, RETRY)] if again.lo == 0 else [])
     assert client.take_rows()[0] == (Outcome.ERROR, b"row 0")
+
+
+def test_a_task_that_was_with_a_lost_worker_and_then_raises_is_tried_again(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker(slots=2)
+    client.submit(b"a", b"b", max_retries=3)
+    assert len(worker.take_tasks()) == 2
+    worker.lose()
+    bench.advance(1)
+    successor = bench.worker("second")
+    (task,) = successor.take_tasks()
+    successor.finish(task, result=b"raised", outcome=Outcome.RETRY)
+    (other,) = successor.take_tasks()
+    successor.finish(other)
+    bench.advance(60)
+    (again,) = successor.take_tasks()
+    assert again[2] == task[2]

@@ -23,6 +23,16 @@ def one() -> Iterator[SimulatedWorker]:
     worker.core.check_invariants()
 
 
+@pytest.fixture
+def two() -> Iterator[SimulatedWorker]:
+    worker = SimulatedWorker(slots=2)
+    worker.start(0)
+    worker.start(1)
+    worker.connect()
+    yield worker
+    worker.core.check_invariants()
+
+
 def stances(worker: SimulatedWorker) -> list[Stance]:
     return [slot.stance for slot in worker.core.state.slots]
 
@@ -144,3 +154,36 @@ def test_the_cancel_of_an_item_that_waits_interrupts_it(one: SimulatedWorker) ->
 def test_what_the_table_does_not_know_cannot_happen() -> None:
     with pytest.raises(InternalError, match="WAIT cannot happen to a slot that is parked"):
         turn(Stance.PARKED, Turn.WAIT, 3)
+
+
+def test_what_waits_in_one_slot_is_taken_back_for_another_also_after_nested_tasks(two: SimulatedWorker) -> None:
+    two.task()
+    two.claim(0, 1)
+    two.wait(0)
+    two.look(0)
+    two.start(2)
+    two.want(0)
+    two.look(0)
+    two.finish(0, 1)
+    two.look(0)
+    assert two.core.state.is_nested, "a spare is kept"
+    for _ in range(2):  # how long its rows take is learnt
+        two.slice(40)
+        for _ in range(60):
+            for slot in range(3):
+                two.claim(slot, 1)
+                two.finish(slot, 1)
+                two.look(slot)
+    for function in two.core.state.functions.values():
+        function.mean_ns = 2_000_000
+    two.slice(40)
+    busy, idle = [slot.number for slot in two.core.state.slots if slot.stance is Stance.ACTIVE]
+    while two.slots[idle].done < two.slots[idle].limit:
+        two.claim(idle, 1)
+        two.finish(idle, 1)
+    two.claim(busy, 1)
+    two.look(busy)
+    before = two.slots[busy].limit
+    two.look(idle)
+    assert two.slots[busy].limit < before
+    assert two.slots[idle].limit > two.slots[idle].done

@@ -92,6 +92,9 @@ class Clients:
     def forget(self, client: Client) -> None:
         """Cancel everything of a client and free what it kept."""
         state = self.state
+        if client.rows:  # of this very step, as when its processor has died: their attempts are settled below
+            self.delivery.flush_rows(client)
+            client.profiles.clear()
         del state.clients[client.session]
         client.departure = 0  # its grace, if it has one, is over
         state.touched.pop(client, None)

@@ -121,7 +121,7 @@ class SchedulerCore:
         self.retries = Retries(state, self.requeue)
         task_results = TaskResults(state, self.completion, self.requeue, self.retries, self.recovery)
         slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.retries, self.recovery)
-        nesting = Nesting(state, self.completion, self.recovery)
+        self.nesting = nesting = Nesting(state, self.completion, self.recovery)
         self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery, nesting)
         self.clients = Clients(state, self.delivery, graphs, self.recovery, nesting)
         self.workers = Workers(state, self.requeue, self.recovery, nesting)
@@ -195,6 +195,7 @@ class SchedulerCore:
                         self.clients.held(client, message)
                     else:
                         raise PeerFault("a client's first message says what it holds")
+                self.nesting.end_if_too_deep(client)
         except PeerFault as fault:
             # What it sent before and what it did right stays; it may come back, as after any loss of a connection.
             state.close_session(session, ErrorCode.NOT_YOURS, str(fault))

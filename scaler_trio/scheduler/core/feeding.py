@@ -219,12 +219,12 @@ class Feeding:
 
     def _isolate(self, group: Group, key: ClassKey) -> None:
         state = self.state
-        empty = group.places[EMPTY]
-        while empty:
+        for worker in list(group.places[EMPTY]):
+            if worker.waiting:  # something is there, although nothing runs
+                continue
             suspect = state.ready.next_suspect(key)
             if suspect is None:
                 return
-            worker = next(iter(empty))
             self._assign_alone(worker, suspect)
             worker.exclusive = True
             state.fleet.release(worker)

@@ -96,8 +96,7 @@ class Nesting:
             return
         if client.root is not root or client.depth != depth:
             self._place(client, root, depth)
-        if depth > NESTING_DEPTH:
-            self._end_too_deep(client)
+        self.end_if_too_deep(client)
 
     def _place(self, client: Client, root: Client, depth: int) -> None:
         state = self.state
@@ -116,8 +115,13 @@ class Nesting:
         for member in below:  # it was a root itself, as after a restart of the scheduler
             self._place(member, root, member.depth + deeper)
 
-    def _end_too_deep(self, client: Client) -> None:
-        """Whatever has not begun fails, and with it the recursion."""
+    def end_if_too_deep(self, client: Client) -> None:
+        """Whatever has not begun of a client below the limit fails, and with it the recursion.
+
+        Asked when the client sends something too: its tasks and the word that their parent waits have no order.
+        """
+        if client.depth <= NESTING_DEPTH:
+            return
         text = f"tasks within tasks are nested deeper than {NESTING_DEPTH}: a recursion without an end?".encode()
         for task in list(client.tasks.values()):
             if task.state is TaskState.READY:

@@ -42,6 +42,7 @@ class Retries:
         self.state.move(task, TaskEvent.RETRY)
         task.story = (*task.story, (self.state.now, "failure", task.retries, "of", most + 1))
         task.attempt = None
+        task.alone = False  # it has run alone, and killed nobody
         task.client.unassigned_bytes += len(task.payload)
         self._rest(task, 0, 1, task.retries)
         return True

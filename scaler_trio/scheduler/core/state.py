@@ -92,7 +92,7 @@ class SchedulerState:
         for name, amount in attempt.source.demand.amounts:
             if name in worker.free:
                 worker.free[name] += amount * count
-        if worker.items == 0:
+        if worker.items == 0 and not worker.waiting:
             worker.exclusive = False
 
     def _count(self, attempt: Attempt, count: int) -> None:

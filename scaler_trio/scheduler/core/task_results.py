@@ -128,7 +128,7 @@ class TaskResults:
         worker.load_s -= load_s
         if worker.items == 0:
             worker.load_s = worker.rows_load_s = 0.0  # no drift by rounding
-            worker.exclusive = False
+            worker.exclusive = worker.exclusive and worker.waiting > 0
         if function.retired:
             self.state.forget_if_unused(function)
 

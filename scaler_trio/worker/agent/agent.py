@@ -254,7 +254,7 @@ class Agent:
                 try:
                     while True:
                         messages = await link.receive()
-                        if type(messages[-1]) is m.Shutdown:
+                        if m.Shutdown in map(type, messages):
                             self._was_shut_down = self._is_leaving = True
                             self._end()
                             break

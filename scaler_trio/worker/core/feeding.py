@@ -36,13 +36,12 @@ def feed(state: WorkerState) -> None:
 
 def steal(state: WorkerState) -> None:
     """When nothing is queued and a slot is idle, take back half of what waits in the fullest other one."""
-    if len(state.slots) == 1 or state.is_nested or state.queued_rows or not state.may_start or state.is_full:
+    if len(state.slots) == 1 or state.queued_rows or not state.may_start or state.is_full or _someone_waits(state):
         return
-    if not any(s.is_ready and s.limit == s.done and s.truncating is None for s in state.slots):
+    slots = [s for s in state.slots if s.is_ready and s.truncating is None and s.stance is Stance.ACTIVE]
+    if not any(s.limit == s.done for s in slots):
         return
-    busy = [
-        s for s in state.slots if s.is_ready and s.truncating is None and s.limit > s.claimed and s.limit > s.done + 1
-    ]
+    busy = [s for s in slots if s.limit > s.claimed and s.limit > s.done + 1]
     fullest = max(busy, key=lambda slot: slot.ahead_ns, default=None)
     if fullest is not None and fullest.ahead_ns >= tuning.STEAL_NS:
         first = max(fullest.claimed, fullest.done + 1)
@@ -51,16 +50,21 @@ def steal(state: WorkerState) -> None:
 
 def make_way(state: WorkerState) -> None:
     """Single tasks have come: rows that wait in front of them, where all slots are busy, are taken back for them."""
-    if state.is_nested:
+    if _someone_waits(state):
         return  # little is queued then, and the scheduler says in which order
     with_rows = [slot for slot in state.slots if slot.fed and type(slot.fed[-1].attempt.work) is PagedRows]
     if not with_rows and not state.rows:
         return
     state.tasks_came_at = state.now
-    if not any(slot.is_ready and slot.limit == slot.done for slot in state.slots):
+    if not any(s.is_ready and s.limit == s.done and s.stance is Stance.ACTIVE for s in state.slots):
         for slot in with_rows:
             if slot.is_ready and slot.ahead_ns >= tuning.MIXED_NS:
                 state.truncate(slot, 0)
+
+
+def _someone_waits(state: WorkerState) -> bool:
+    """Whether an item waits for tasks of its own, or to go on; spares that are left of such times do not matter."""
+    return state.is_nested and any(slot.stance in (Stance.BLOCKED, Stance.RESUMING) for slot in state.slots)
 
 
 def _fill(
