@@ -27,6 +27,9 @@ class Options(TypedDict, total=False):
 _FIELDS: Final = {"timeout": "timeout_s"}
 """Where the message's name is another one."""
 
+_AMOUNT_MAX: Final = (1 << 63) - 1
+"""Larger integers do not travel: the connection would break on them."""
+
 
 def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOptions:
     """The options with some changed.
@@ -45,6 +48,10 @@ def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOpti
         capabilities = fields["capabilities"]
         if not isinstance(capabilities, Mapping):
             raise ValueError(f"capabilities is {capabilities!r}; it must be a mapping of names to amounts")
+        for name, amount in capabilities.items():
+            if isinstance(amount, int) and not -1 <= amount <= _AMOUNT_MAX:
+                text = "an amount is at least 0, or -1 for just the name, and below 2 ** 63"
+                raise ValueError(f"capabilities asks for {name!r}: {amount}; {text}")
         fields["capabilities"] = tuple(capabilities.items())
     if "retry_on" in fields:
         fields["retry_on"] = _dump_retry_on(fields["retry_on"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,16 @@ class Zip:
         if value == "does not load":
             raise ValueError("cannot be read")
         return value
+
+
+class Plain:
+    """As cloudpickle, but without buffers beside the pickle."""
+
+    def serialize(self, obj: Any) -> bytes:
+        return cloudpickle.dumps(obj)  # type: ignore[no-any-return]
+
+    def deserialize(self, payload: bytes) -> Any:
+        return cloudpickle.loads(payload)
 
 
 def join(*values: Any, sep: str = "-") -> str:
@@ -60,6 +71,31 @@ def test_graphs_and_objects_go_through_it(zipped: Client) -> None:
     reference = zipped.send_object({"large": "y" * 200_000})
     assert zipped.submit(len, reference).result() == 1
     assert zipped.fetch(reference) == {"large": "y" * 200_000}
+
+
+def send_through(zipped: Client, size: int) -> None:
+    data = os.urandom(size)  # too large for a message, also when it is compressed
+    assert zipped.submit(bytes.swapcase, data).result(60) == data.swapcase()
+    assert zipped.map(len, [data, data[1:]]) == [size, size - 1]
+    assert zipped.get({"a": data, "b": (bytes.swapcase, "a"), "c": (len, "b")}, ["b", "c"])["c"] == size
+    reference = zipped.send_object(data)
+    assert zipped.submit(len, reference).result(60) == size
+    assert zipped.fetch(reference) == data
+
+
+def test_large_values_go_through_it_and_the_storage(zipped: Client) -> None:
+    send_through(zipped, 3_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_500_megabytes_go_through_it_and_the_storage() -> None:
+    with SchedulerClusterCombo(n_workers=1, object_memory_bytes=4_000_000_000) as cluster:
+        with Client(cluster.get_address(), serializer=Plain()) as client:
+            data = bytes(500_000_000)
+            assert client.submit(len, data).result(100) == len(data)
+            assert client.submit(bytes, 500_000_000).result(100) == data
 
 
 def test_exceptions_are_themselves(zipped: Client) -> None:

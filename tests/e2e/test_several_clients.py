@@ -7,7 +7,8 @@ import pickle
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,29 @@ def test_a_closed_client_says_so(cluster: SchedulerClusterCombo) -> None:
     with pytest.raises(ClientClosed):
         client.map(square, [1])
     assert future.cancelled()
+
+
+CALLS: dict[str, Callable[[Client], object]] = {
+    "submit": lambda client: client.submit(square, 1),
+    "submit_verbose": lambda client: client.submit_verbose(square, (1,)),
+    "map": lambda client: client.map(square, [1]),
+    "starmap": lambda client: client.starmap(pow, [(1, 2)]),
+    "imap": lambda client: list(client.imap(square, [1])),
+    "get": lambda client: client.get({"a": (square, 1)}, ["a"]),
+    "send_object": lambda client: client.send_object(bytes(100_000)),
+    "options": lambda client: client.options(priority=1).submit(square, 1),
+    "executor": lambda client: client.executor().submit(square, 1).result(5),
+    "clear": lambda client: client.clear(),
+    "shutdown": lambda client: client.shutdown(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_of_a_closed_client_says_so(cluster: SchedulerClusterCombo, name: str) -> None:
+    client = Client(cluster.get_address())
+    client.close()
+    with pytest.raises((ClientClosed, BrokenExecutor), match="closed"):
+        CALLS[name](client)
 
 
 def test_a_client_in_a_forked_child_says_whose_it_is(client: Client) -> None:

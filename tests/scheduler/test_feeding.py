@@ -338,14 +338,29 @@ def test_a_task_that_no_worker_fits_fails_after_five_seconds_with_a_sentence(ben
     bench.check_empty()
 
 
-def test_another_python_is_named(bench: Bench) -> None:
-    client = bench.client(python="3.12/cloudpickle 3.1")
-    bench.worker(python="3.11/cloudpickle 3.1")
-    (number,) = client.submit(b"x")
+@pytest.mark.parametrize(
+    ("client", "workers", "text"),
+    [
+        ("3.12/cloudpickle 3.1", ["3.11/cloudpickle 3.1"], "Python 3.12, every worker 3.11"),
+        (
+            "3.12/cloudpickle 3.1",
+            ["3.13/cloudpickle 3.1", "3.11/cloudpickle 2.2"],
+            "Python 3.12, every worker 3.11, 3.13",
+        ),
+        (
+            "3.11/cloudpickle 3.1",
+            ["3.11/cloudpickle 2.2", "3.12/cloudpickle 3.1"],
+            "Python 3.11 with cloudpickle 3.1, every worker cloudpickle 2.2",
+        ),
+    ],
+)
+def test_another_python_or_cloudpickle_is_named(bench: Bench, client: str, workers: list[str], text: str) -> None:
+    asking = bench.client(python=client)
+    for number, python in enumerate(workers):
+        bench.worker(f"w{number}", python=python)
+    (task,) = asking.submit(b"x")
     bench.advance(6.0)
-    assert client.take_results()[number][1].decode() == (
-        "client runs Python 3.12/cloudpickle 3.1, every worker 3.11/cloudpickle 3.1: use the same version on both sides"
-    )
+    assert asking.take_results()[task][1].decode() == f"client runs {text}: use the same version on both sides"
 
 
 @pytest.mark.parametrize("comes_late", [True, False])

@@ -99,11 +99,7 @@ class Unrunnable:
         groups = list(self.state.fleet.groups.values())
         fitting = [group for group in groups if not python or not group.python or group.python == python]
         if not fitting:
-            pythons = sorted({group.python for group in groups})
-            return (
-                f"client runs Python {python}, every worker {', '.join(pythons[:GROUPS_NAMED])}: "
-                "use the same version on both sides"
-            )
+            return _mismatch(python, {group.python for group in groups})
         wanted = ", ".join(name if amount < 0 else f"{name}={amount}" for name, amount in capabilities)
         offered = sorted({", ".join(_offer(n, a) for n, a in g.capabilities.items()) or "nothing" for g in fitting})
         more = f" and {len(offered) - GROUPS_NAMED} other kinds" if len(offered) > GROUPS_NAMED else ""
@@ -116,3 +112,15 @@ class Unrunnable:
 
 def _offer(name: str, amount: int) -> str:
     return name if amount < 0 else f"{name}={amount}"
+
+
+def _mismatch(client: str, workers: set[str]) -> str:
+    """Which of the two versions differs, Python's or cloudpickle's: who reads it changes that one."""
+    python, _, pickler = client.partition("/")
+    offered = sorted(worker.partition("/")[0] for worker in workers)
+    what, wanted = "Python ", python
+    if python in offered:
+        what, wanted = f"Python {python} with ", pickler
+        offered = sorted(worker.partition("/")[2] for worker in workers if worker.startswith(python + "/"))
+    shown = ", ".join(dict.fromkeys(offered[:GROUPS_NAMED]))
+    return f"client runs {what}{wanted}, every worker {shown}: use the same version on both sides"
