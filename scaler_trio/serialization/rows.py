@@ -105,6 +105,7 @@ class BlockWriter:
         self._style = style
         self._sink = sink
         self._rest: list[Any] = []  # rows taken from the iterator that did not fit into the last block
+        self._last: list[Any] = []  # rows of the last block: what they refer to lives until that was handed over
 
     def fill(self, rows: Iterator[Any], max_rows: int = BLOCK_ROWS) -> Block | None:
         """The next block of up to ``max_rows`` rows, or None at the end."""
@@ -112,6 +113,7 @@ class BlockWriter:
         self._rest = self._rest[max_rows:]
         if len(taken) < max_rows:
             taken += islice(rows, max_rows - len(taken))
+        self._last = taken
         if not taken:
             return None
         if self._style is Style.STAR:

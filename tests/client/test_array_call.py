@@ -80,7 +80,7 @@ def test_few_small_slices_do_not_wake_it_and_the_end_does(session: FakeSession) 
     call.slice_done(*results(SOON_SLICES - 1, SOON_SLICES))
     wait_until(lambda: not call._slices, "all slices to be read")
     call.slice_done(*results(SOON_SLICES, 100))
-    call.done()
+    call.done(SOON_SLICES + 1)
     assert future.result(10) == [None] * 100
 
 
@@ -99,7 +99,7 @@ def test_a_large_slice_or_one_with_stored_results_is_read_at_once(session: FakeS
     call.slice_done(*slice_)
     wait_until(lambda: call._finished == 1, "the slice to be read")
     call.slice_done(*results(1, 2))
-    call.done()
+    call.done(2)
     assert len(future.result(10)) == 2
 
 
@@ -118,5 +118,18 @@ def test_room_that_comes_just_before_it_waits_is_not_missed(session: FakeSession
     wait_until(lambda: ev.ArrayEnded in map(type, session.events), "all to be sent")
     assert session.blocks > 1
     call.slice_done(*results(0, 1000))
-    call.done()
+    call.done(1)
     assert future.result(10) == [None] * 1000
+
+
+def test_an_end_that_overtakes_the_last_slice_waits_for_it(session: FakeSession) -> None:
+    """As when the thread of the call carries out the end while the link thread is about to hand over the slice."""
+    call = ArrayCall(session, "f", return_exceptions=False, timeout_s=None)  # type: ignore[arg-type]
+    future = start(call, iter(range(2)), 2)
+    wait_until(lambda: waits(call), "the call to wait")
+    call.slice_done(*results(0, 1))
+    call.done(2)
+    assert waits(call)
+    assert not future.done()
+    call.slice_done(*results(1, 2))
+    assert future.result(10) == [None] * 2

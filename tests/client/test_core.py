@@ -207,7 +207,7 @@ def test_a_cancelled_array_ends_when_what_was_sent_has_ended() -> None:
     assert m.CancelTasks(((7, 0, 5),)) in messages
     assert m.EndArray(7, 5) in messages
     effects = core.handle(ev.Received([slice_results(1, 7, 0, 5)]), 0.0)
-    assert do.ArrayDone("me") in effects
+    assert do.ArrayDone("me", 1) in effects
     assert core.is_idle
 
 

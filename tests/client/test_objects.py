@@ -11,6 +11,7 @@ import pytest
 
 from scaler_trio.client.core import events as ev
 from scaler_trio.client.session.objects import CallObjects, ClientObjects, Reader
+from scaler_trio.client.session.pins import Pins
 from scaler_trio.errors import ObjectLost, ObjectStorageFailed
 from scaler_trio.objects.errors import ObjectMissing, ObjectStoreFull
 from scaler_trio.serialization import Style, dump_row, load_row, write_object
@@ -51,6 +52,7 @@ class FakeSession:
     token = None
 
     def __init__(self) -> None:
+        self.pins = Pins()
         self.held: dict[bytes, int] = {}
         self.released: list[bytes] = []
 

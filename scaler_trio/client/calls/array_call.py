@@ -62,6 +62,8 @@ class ArrayCall:
         self.event: threading.Event | LoopEvent = threading.Event()
         self._unsent_bytes = 0
         self._is_done = False
+        self._slices_come = 0
+        self._slices_due = -1  # not known yet
         self._error: ScalerError | None = None
         self._results: list[Any] = []
         self._finished = 0  # items that ended with a value, or an exception in its place
@@ -81,6 +83,9 @@ class ArrayCall:
             self._session.release([object_ for _, objects in message.objects for object_ in objects])
             return
         self._slices.append((message, pieces))
+        self._slices_come += 1
+        if self._slices_come == self._slices_due:
+            self.done(self._slices_due)
         is_urgent = message.failed or message.objects  # stored results wait for us, and others for their room
         if is_urgent or len(message.data) >= SOON_BYTES or len(self._slices) >= SOON_SLICES:
             self.event.set()
@@ -91,10 +96,12 @@ class ArrayCall:
         if was > AHEAD_BYTES >= unsent_bytes:
             self.event.set()
 
-    def done(self) -> None:
-        """All rows have ended."""
-        self._is_done = True
-        self.event.set()
+    def done(self, slices: int) -> None:
+        """All rows have ended, and so many slices told of that; the last ones may still be on their way to us."""
+        self._slices_due = slices
+        if self._slices_come >= slices or self._abandoned:
+            self._is_done = True
+            self.event.set()
 
     def dropped(self, error: ScalerError) -> None:
         """The client gives up on it."""

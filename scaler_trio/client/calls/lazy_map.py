@@ -45,6 +45,8 @@ class _Stream:
     event: "threading.Event | LoopEvent" = field(factory=threading.Event)
     is_open: bool = False  # the scheduler is told of it, and not yet of its end
     error: ScalerError | None = None
+    slices_come: int = 0
+    slices_due: int = -1  # not known yet
 
     def slice_done(self, message: ArrayResults, pieces: Sequence[Range]) -> None:
         """Rows have ended."""
@@ -52,14 +54,19 @@ class _Stream:
             self.session.release([object_ for _, objects in message.objects for object_ in objects])
             return
         self.slices.append((message, pieces))
+        self.slices_come += 1
+        if self.slices_come == self.slices_due:
+            self.is_open = False
         self.event.set()
 
     def progress(self, unsent_bytes: int) -> None:
         """What waits in the client is bounded by the items in flight."""
 
-    def done(self) -> None:
-        """All rows have ended."""
-        self.is_open = False
+    def done(self, slices: int) -> None:
+        """All rows have ended, and so many slices told of that; the last ones may still be on their way to us."""
+        self.slices_due = slices
+        if self.slices_come >= slices:
+            self.is_open = False
 
     def dropped(self, error: ScalerError) -> None:
         """The client gives up on it."""

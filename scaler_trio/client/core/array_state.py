@@ -39,6 +39,7 @@ class ArrayState:
     told_count: int = -1  # the count that the scheduler was told on this connection
     sent_rows: int = 0  # rows below are with the scheduler, or were
     unsent_bytes: int = 0
+    slices: int = 0  # that told its owner of rows which were done
     done: RangeSet = field(factory=RangeSet)
     _blocks: list[_Kept] = field(factory=list)  # unfinished, by start
     _unsent: deque[_Kept] = field(factory=deque)

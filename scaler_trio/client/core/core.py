@@ -386,6 +386,7 @@ class ClientCore:
             else:
                 self._holds.release_late(objects)
         if pieces:
+            array.slices += 1
             self._effects.append(do.SliceDone(array.owner, message, pieces))
             self._finish_if_done(array)
 
@@ -397,7 +398,7 @@ class ClientCore:
             if array.opened:
                 self._functions.done(array.function)
         del self._arrays[array.number]
-        self._effects.append(do.ArrayDone(array.owner))
+        self._effects.append(do.ArrayDone(array.owner, array.slices))
 
     # ------------------------------------------------------------------------------------------------------ objects
 

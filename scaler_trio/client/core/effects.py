@@ -58,9 +58,13 @@ class ArrayProgress:
 
 @frozen
 class ArrayDone:
-    """Every row of the array has ended (or was cancelled before it was sent)."""
+    """Every row of the array has ended (or was cancelled before it was sent).
+
+    Two threads may carry out effects at one time, so this may come before the last ``SliceDone``: it says how many.
+    """
 
     owner: Any
+    slices: int
 
 
 @frozen

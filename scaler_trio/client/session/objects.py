@@ -8,7 +8,7 @@ bytes; the longest unused goes first.
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
@@ -109,6 +109,8 @@ class ClientObjects:
         """
         with self._lock:
             stored = self._cache.get(id(value))
+            if stored is not None:
+                self._session.pins.pin(stored.object_id)  # before anybody else evicts it
         is_met = stored is not None and stored.value() is value and stored.size_bytes == size_bytes
         if stored is not None and is_met and self._is_unchanged(stored, parts):
             with self._lock:
@@ -116,8 +118,25 @@ class ClientObjects:
                     self._cache.move_to_end(id(value))
             return stored.object_id
         object_id = self.write_new(parts, size_bytes)
+        self._session.pins.pin(object_id)
         self._remember(value, object_id, size_bytes)
         return object_id
+
+    def is_cached(self, value: object) -> bool:
+        """Whether the value is known as stored for as long as it lives, or until others take its room."""
+        return id(value) in self._cache
+
+    def use_again(self, value: object, object_id: bytes, *, is_held: bool) -> bool:
+        """Whether the value, which was written as this object, is stored for as long as its row needs."""
+        pins = self._session.pins
+        with self._lock:
+            stored = self._cache.get(id(value))
+            if stored is not None and stored.object_id == object_id:
+                self._cache.move_to_end(id(value))
+            elif not is_held:
+                return object_id in pins.counts  # of this very block; a release may have been asked for
+            pins.pin(object_id)
+            return True
 
     def write_new(self, parts: Sequence[Buffer], size_bytes: int) -> bytes:
         """Store bytes; they are this client's until the scheduler hears of a reference to them.
@@ -135,6 +154,10 @@ class ClientObjects:
     def hold(self, object_id: bytes, size_bytes: int) -> None:
         """Keep an object beyond the tasks that read it."""
         self._session.handle(ev.ObjectsHeld(((object_id, size_bytes),)))
+
+    def release(self, objects: Iterable[bytes]) -> None:
+        """Keep them no longer. For finalizers too."""
+        self._session.release(objects)
 
     def _remember(self, value: object, object_id: bytes, size_bytes: int) -> None:
         if size_bytes > self._cache_bytes:
@@ -204,18 +227,28 @@ class CallObjects:
         self._objects = objects
         self._met: OrderedDict[int, tuple[object, bytes, int]] = OrderedDict()
         self._met_bytes = 0
+        self._held: dict[bytes, None] = {}  # what the client's cache does not keep, as bytes: kept for this call
+        weakref.finalize(self, objects.release, self._held).atexit = False
 
     def write(self, parts: Sequence[Buffer], size_bytes: int, value: object) -> bytes:
         """Store an argument, once for this call."""
         met = self._met.get(id(value))
-        if met is not None:  # it is kept alive here, so its address is its own
+        # It is kept alive here, so its address is its own.
+        if met is not None and self._objects.use_again(value, met[1], is_held=met[1] in self._held):
             return met[1]
         object_id = self._objects.write(parts, size_bytes, value)
+        if self._met.pop(id(value), None) is None:
+            self._met_bytes += size_bytes
         self._met[id(value)] = (value, object_id, size_bytes)
-        self._met_bytes += size_bytes
+        if not self._objects.is_cached(value):
+            self._objects.hold(object_id, size_bytes)
+            self._held[object_id] = None
         while self._met_bytes > CALL_BYTES and len(self._met) > 1:
-            _, (_, _, oldest_bytes) = self._met.popitem(last=False)
+            _, (_, oldest, oldest_bytes) = self._met.popitem(last=False)
             self._met_bytes -= oldest_bytes
+            if oldest in self._held:
+                del self._held[oldest]
+                self._objects.release((oldest,))
         return object_id
 
 

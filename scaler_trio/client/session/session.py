@@ -28,6 +28,7 @@ from scaler_trio.client.core.core import ClientCore
 from scaler_trio.client.session.callbacks import CallbackThread
 from scaler_trio.client.session.link_thread import LinkThread, Target, client_name
 from scaler_trio.client.session.objects import ClientObjects, Reader
+from scaler_trio.client.session.pins import Pins
 from scaler_trio.client.session.printing import Printer
 from scaler_trio.errors import (
     ClientClosed,
@@ -113,6 +114,7 @@ class Session:
         self._shutdown_answered = threading.Event()
         self._shutdown_refusal: str | None = None
         self._unwanted = False  # the client is gone; the session ends when nothing is unfinished
+        self.pins = Pins()
         self.source = self.objects = ClientObjects(self, identity)
         _sessions.add(self)
 
@@ -176,6 +178,8 @@ class Session:
         future = ScalerFuture(self, number)
         batch = self._batch
         batch.append((number, function, payload, objects, options, future))
+        if self.pins.counts:
+            self._unpin()
         if self._core.is_idle or len(batch) >= BATCH_ROWS:
             self.flush()
         elif not self._wake_asked:
@@ -197,7 +201,9 @@ class Session:
             now = time.monotonic()
             effects = self._take_batch(now) if self._batch else []
             if self._releases:
-                effects += self._core.handle(ev.ObjectsReleased(_drain(self._releases)), now, None)
+                free, pinned = self.pins.split(_drain(self._releases))
+                self._releases.extend(pinned)
+                effects += self._core.handle(ev.ObjectsReleased(free), now, None)
             if self._unwanted_numbers:
                 effects += self._core.handle(ev.TasksCancelled(_drain(self._unwanted_numbers)), now, None)
             if event is not None:
@@ -210,10 +216,17 @@ class Session:
                     self._loop.set_timer(deadline)
                 elif deadline is not None and deadline < self._loop.ticks_at:
                     self._loop.rearm()
+        if self.pins.counts and type(event) in _HANDED_OVER:
+            self._unpin()
         if self._unwanted and self._core.is_idle:
             self._loop.stop()
         for effect in later:
             _DELIVER[type(effect)](self, effect)
+
+    def _unpin(self) -> None:
+        self.pins.unpin()
+        if self._releases:
+            self._loop.wake()
 
     def cancel(self, numbers: Sequence[int]) -> None:
         """Nobody wants these tasks any more."""
@@ -434,7 +447,7 @@ class Session:
         effect.owner.progress(effect.unsent_bytes)
 
     def _array_done(self, effect: do.ArrayDone) -> None:
-        effect.owner.done()
+        effect.owner.done(effect.slices)
 
     def _dropped(self, effect: do.Dropped) -> None:
         error = self.error or TaskCancelled(effect.reason)
@@ -477,6 +490,9 @@ class Session:
         self._end(ConnectionLost(f"the scheduler at {self.address} broke the protocol: {effect.reason}"))
         self._loop.stop()
 
+
+_HANDED_OVER: Final = frozenset({ev.BlockAdded, ev.NodesAdded})
+"""Events after which the core knows the rows that a thread has pickled."""
 
 _DELIVER: Final[dict[type, Callable[[Session, Any], None]]] = {
     do.TasksDone: Session._tasks_done,
