@@ -120,7 +120,7 @@ class ArrayCall:
         try:
             for wait_s in steps:
                 with waiting():
-                    self.event.wait(wait_s)
+                    self.event.wait(None if wait_s is None else min(wait_s, threading.TIMEOUT_MAX))
         except BaseException:
             self.abandon()
             raise
@@ -192,6 +192,7 @@ class ArrayCall:
                 yield from self._wait()
             if self._stopping:
                 return
+            self._left_s()
             block = blocks.next()
         found = len(self._results)
         if count not in (-1, found):
@@ -211,11 +212,7 @@ class ArrayCall:
     def _wait(self) -> Steps:
         """Until something has happened."""
         if not (self._slices or self._is_done or self._error):
-            left_s = None if self._deadline is None else self._deadline - time.monotonic()
-            if left_s is not None and left_s <= 0:
-                done = f"{self._finished} of {len(self._results)}"
-                why = self._session.explain_shortly(self._number)
-                raise TimeoutError(f"map of {self._name}: {done} items were done after {self._timeout_s:g} s{why}")
+            left_s = self._left_s()
             progress = self._progress
             if progress is not None:
                 left_s = progress.interval_s if left_s is None else min(left_s, progress.interval_s)
@@ -223,6 +220,21 @@ class ArrayCall:
             yield left_s
         self.event.clear()  # only now: what was set after the caller had looked must not be lost
         self._collect()
+
+    def _left_s(self) -> float | None:
+        """How long the call may still take; None = for ever.
+
+        Raises:
+            TimeoutError: it has taken too long.
+        """
+        if self._deadline is None:
+            return None
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            done = f"{self._finished} of {len(self._results)}"
+            why = self._session.explain_shortly(self._number)
+            raise TimeoutError(f"map of {self._name}: {done} items were done after {self._timeout_s:g} s{why}")
+        return left_s
 
     def _collect(self) -> None:
         """Load the results that have come."""

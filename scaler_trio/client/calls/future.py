@@ -8,6 +8,7 @@ Locking: ``_BIRTH`` guards the making of conditions. While it is held no conditi
 may be settled without it. A future with a condition is settled under it.
 """
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 EXPLAINED_FROM_S: Final = 1.0
 """A ``TimeoutError`` after at least so long says why: who polls with shorter ones does not want to know."""
 
-_BIRTH: Final = threading.Lock()
+_BIRTH = threading.Lock()
 _CANCELLED: Final = int(Outcome.CANCELLED)
 _NOTHING: Final[Any] = object()
 
@@ -247,6 +248,7 @@ class ScalerFuture(Future[Any]):
         with waiting():
             is_settled = lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
         if not is_settled:
+            self._unpark(lock)
             why = self._session.explain_shortly(self.task_id) if timeout and timeout >= EXPLAINED_FROM_S else ""
             raise TimeoutError(f"task {self.task_id} has no result after {timeout:g} s{why}")
 
@@ -256,8 +258,16 @@ class ScalerFuture(Future[Any]):
             if self._state != PENDING:
                 return False
             self._parked = (*self._parked, parked)
-        self._session.flush()
+        session = self._session
+        session.flush()
+        if session.is_forked and session.error is not None:
+            self._fail(session.error)  # the thread that would settle it is the parent's
         return True
+
+    def _unpark(self, parked: Parked) -> None:
+        """It waits no longer."""
+        with _BIRTH:
+            self._parked = tuple([other for other in self._parked if other is not parked])
 
     async def _wait_in_loop(self) -> Any:
         from scaler_trio.client.event_loop import LoopEvent, run_in_thread
@@ -270,6 +280,7 @@ class ScalerFuture(Future[Any]):
             if self._finalizer is not None and self._loaded is _NOTHING:
                 await run_in_thread(self._load, None)
         except BaseException:
+            self._unpark(event)
             self.cancel()
             raise
         return self.result()
@@ -383,3 +394,11 @@ def _release_with(future: ScalerFuture, objects: tuple[bytes, ...]) -> "weakref.
     finalizer = weakref.finalize(future, future._session.release, objects)
     finalizer.atexit = False  # the scheduler releases everything of a client that is gone
     return finalizer
+
+
+def _after_fork() -> None:
+    global _BIRTH
+    _BIRTH = threading.Lock()  # a thread that does not exist here may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)

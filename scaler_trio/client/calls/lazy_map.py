@@ -152,6 +152,7 @@ class ResultIterator(Iterator[T]):
         self._ready.clear()
         self._early.clear()
         self._given = self._read
+        self._stream.event.set()  # another thread may wait for the next result
 
     def __enter__(self) -> "ResultIterator[T]":
         return self
@@ -293,7 +294,7 @@ class ResultIterator(Iterator[T]):
             raise TimeoutError(f"imap of {self._name}: the next result was not there after {timeout:g} s")
         assert isinstance(stream.event, threading.Event)
         with waiting():
-            stream.event.wait(left_s)
+            stream.event.wait(None if left_s is None else min(left_s, threading.TIMEOUT_MAX))
         stream.event.clear()
 
     def _check_session(self) -> None:

@@ -1,9 +1,12 @@
 """The thread that runs the callbacks of futures, so that a slow one delays neither the connection nor other threads."""
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _Call = tuple[Callable[[Any], object], Any]
 
@@ -36,5 +39,8 @@ class CallbackThread:
 
     def _run(self) -> None:
         while (call := self._queue.get()) is not None:
-            self._call(*call)
+            try:
+                self._call(*call)
+            except BaseException:  # as of sys.exit: this thread is not the callback's to end
+                log.exception("a callback ended with what is not for a callback to raise")
             del call  # it would keep the future alive until the next one

@@ -50,6 +50,11 @@ class NestedSession(Session):
         """Why it is of no use any more."""
         return ClientClosed("the client was closed") if self._is_closed else self._base.error
 
+    @property
+    def is_forked(self) -> bool:  # type: ignore[override]
+        """Whether this process is a child of the one whose session it is."""
+        return self._base.is_forked
+
     def start(self) -> None:
         """It is connected."""
 

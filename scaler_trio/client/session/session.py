@@ -345,12 +345,14 @@ class Session:
             f"this client belongs to process {self._pid}, and this is process {os.getpid()}, forked from it; "
             "make a new Client here"
         )
+        self.is_forked = True
         self._loop.forget()
         self._lock = threading.Lock()  # it may have been held by a thread that does not exist here
         if self._link is not None:
             self._link.stream.close()
 
     _pid = os.getpid()
+    is_forked = False  # this process is a child of its own
 
     def _end(self, error: ScalerError) -> None:
         self.error = error
