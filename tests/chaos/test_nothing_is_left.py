@@ -25,6 +25,9 @@ from tests.kit.waiting import wait_until
 
 GONE_S = 5.0
 
+PROCESSES = 9
+"""Launcher, scheduler, object storage server, and three for each of two workers."""
+
 BEGIN = """
 import os, signal, sys
 from scaler_trio import Client, SchedulerClusterCombo
@@ -52,6 +55,8 @@ def an_owner(program: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
+            # One worker may have done all of it while the other one was still starting its processor.
+            wait_until(lambda: len(below(process.pid)) >= PROCESSES, "both workers to be complete")
             yield process, below(process.pid)
         finally:
             process.kill()
