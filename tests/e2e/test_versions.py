@@ -35,7 +35,10 @@ def claim(python: str, pickler: str) -> None:
 @contextmanager
 def worker_that_claims(cluster: SchedulerClusterCombo, python: str, pickler: str) -> Iterator[None]:
     """A real worker, in all but its word a match."""
-    code = "import sys; from tests.e2e.test_versions import claim; from tests.kit.remote import main; claim(*sys.argv[3:]); main(*sys.argv[1:3])"
+    code = (
+        "import sys; from tests.e2e.test_versions import claim; from tests.kit.remote import main; "
+        "claim(*sys.argv[3:]); main(*sys.argv[1:3])"
+    )
     arguments = [cluster.get_address(), f"of {python} and {pickler}", python, pickler]
     environment = dict(os.environ, SCALER_TOKEN=cluster.token)
     with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment) as process:
