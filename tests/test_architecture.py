@@ -20,7 +20,9 @@ COMPONENTS = {"scheduler", "objects", "worker", "client", "managers"}
 ASSEMBLY = {"", "cli", "cluster"}
 # Stand above the client and use nothing but its public names; only its own methods import them, when they are called.
 ABOVE_CLIENT = {"integrations"}
-PUBLIC_OF_CLIENT = {"client.Client", "client.ScalerFuture", "errors"}
+PUBLIC_OF_CLIENT = {
+    *("client.Client", "client.ResultIterator", "client.ScalerFuture", "serialization.ObjectReference", "errors")
+}
 # (component, what it may import of another one): each a deliberate decision.
 EXCEPTIONS = {
     ("client", "scaler_trio.objects.access"),  # puts and maps large objects itself

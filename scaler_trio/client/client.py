@@ -4,6 +4,7 @@ import itertools
 import operator
 import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -39,9 +40,13 @@ from scaler_trio.serialization import (
 
 if TYPE_CHECKING:
     from scaler_trio.integrations.executor import ScalerExecutor
+    from scaler_trio.integrations.pool import ScalerPool
 
 _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
 """Containers whose ``len`` is the number of items that they give."""
+
+_AT_HAND: Final = (*_SIZED, deque, itertools.count, itertools.repeat)
+"""Iterables whose next item is there at once: who asks for results may read them."""
 
 T = TypeVar("T")
 
@@ -321,6 +326,12 @@ class Client:
 
         return ScalerExecutor(self)
 
+    def pool(self) -> "ScalerPool":
+        """This client, with its options, as a ``multiprocessing.Pool``; ending that does not close it."""
+        from scaler_trio.integrations.pool import ScalerPool
+
+        return ScalerPool(self)
+
     def dask_get(self, dsk: Any, keys: Any, **settings: Any) -> Any:
         """Run a Dask graph: ``dask.compute(..., scheduler=client.dask_get)``.
 
@@ -486,9 +497,11 @@ class Client:
             BlockWriter(style, session.objects),
             self._options,
             is_ordered=is_ordered,
+            in_thread=any(type(iterable) not in _AT_HAND for iterable in iterables),
             buffer_items=buffersize,
             return_exceptions=return_exceptions,
             unpack=None if self._packer is None else self._packer.unpack,
+            keeps=self,
         )
 
 

@@ -33,7 +33,7 @@ def test_a_close_wakes_who_waits_for_the_next_result(client: Client) -> None:
 
     thread = threading.Thread(target=consume)
     thread.start()
-    wait_until(lambda: results._read == 1, "the row to be sent")
+    wait_until(lambda: results._feed.sent == 1, "the row to be sent")
     results.close()
     assert ended.wait(5)
     thread.join()

@@ -1,0 +1,19 @@
+from concurrent.futures import ProcessPoolExecutor, as_completed, wait
+
+
+def square(x):
+    return x * x
+
+
+def fail(x):
+    raise ValueError(f"no {x}")
+
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2) as executor:
+        print(list(executor.map(square, range(6), chunksize=2)))
+        futures = {executor.submit(square, n): n for n in range(4)}
+        print(sorted((futures[done], done.result()) for done in as_completed(futures)))
+        failed = executor.submit(fail, 7)
+        assert not wait([failed]).not_done
+        print(repr(failed.exception(timeout=30)))
