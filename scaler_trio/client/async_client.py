@@ -202,7 +202,10 @@ async def _run(call: ArrayCall, steps: Steps) -> list[Any]:
     try:
         while (wait_s := await run_in_thread(step)) is not _END:
             await event.wait(wait_s)
+    except (GeneratorExit, RuntimeError):  # perhaps by the garbage collector, when no loop runs: takes no lock
+        call.abandon_soon()
+        raise
     except BaseException:
         call.abandon()
         raise
-    return call.results()
+    return call.results() if call.unpack is None else await run_in_thread(call.results)

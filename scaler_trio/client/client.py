@@ -445,8 +445,8 @@ class Client:
     ) -> tuple[ArrayCall, Steps]:
         session = self._session
         session.check_usable()
-        fn, packed = self._pack(fn, rows, style)
-        function = self._functions.get(fn, style)
+        packed = fn if self._packer is None else self._packer.function(fn)
+        function = self._functions.get(packed, style)
         counts = [_count(iterable) for iterable in iterables]
         count = -1 if None in counts else min([n for n in counts if n is not None and n >= 0], default=-1)
         held_whole = None not in counts
@@ -454,23 +454,22 @@ class Client:
         name = function_name(fn)
         call = ArrayCall(session, name, return_exceptions=return_exceptions, timeout_s=timeout)
         if self._packer is not None:
-            call.unpack = self._packer.unpack_all
+            call.unpack = self._packer.unpack
         return call, call.steps(
             function,
-            iter(packed),
-            BlockWriter(style, sink),
+            iter(rows),
+            self._writer(style, sink),
             count=count,
             options=self._options,
             progress=Progress(name, count) if progress else None,
         )
 
-    def _pack(
-        self, fn: Callable[..., Any], rows: Iterable[Any], style: Style
-    ) -> tuple[Callable[..., Any], Iterable[Any]]:
-        """Function and rows of an array as the serializer makes them."""
-        if self._packer is None:
-            return fn, rows
-        return self._packer.function(fn), map(self._packer.value if style is Style.ONE else self._packer.row, rows)
+    def _writer(self, style: Style, sink: Sink) -> BlockWriter:
+        """What pickles the rows of an array, packed by the serializer first."""
+        packer = self._packer
+        if packer is None:
+            return BlockWriter(style, sink)
+        return BlockWriter(style, sink, packer.value if style is Style.ONE else packer.row)
 
     def _iterate(
         self,
@@ -488,13 +487,13 @@ class Client:
             raise ValueError(f"buffersize is {buffersize!r}; it must be at least 1")
         rows, style = _rows_of(what, iterables)
         name = function_name(fn)
-        fn, packed = self._pack(fn, rows, style)
+        packed = fn if self._packer is None else self._packer.function(fn)
         return ResultIterator(
             session,
             name,
-            self._functions.get(fn, style),
-            iter(packed),
-            BlockWriter(style, session.objects),
+            self._functions.get(packed, style),
+            iter(rows),
+            self._writer(style, session.objects),
             self._options,
             is_ordered=is_ordered,
             in_thread=any(type(iterable) not in _AT_HAND for iterable in iterables),

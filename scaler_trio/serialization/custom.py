@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from scaler_trio.errors import CannotPickle, CannotUnpickle
 from scaler_trio.serialization.functions import function_name
-from scaler_trio.serialization.references import ObjectReference
+from scaler_trio.serialization.references import ObjectReference, context
 
 
 class Serializer(Protocol):
@@ -110,17 +110,23 @@ class Packer:
                 f"the serializer {_name(self.serializer)} cannot load a result here: {type(error).__name__}: {error}"
             ) from error
 
-    def unpack_all(self, values: list[Any]) -> list[Any]:
-        """Results of a map; exceptions in their places stay."""
-        return [self.unpack(value) for value in values]
-
     def _serialize(self, value: Any, what: str) -> bytes:
+        outer, context.named = context.named, []
         try:
             payload = self.serializer.serialize(value)
+            named = context.named
         except Exception as error:
             raise CannotPickle(
                 f"the serializer {_name(self.serializer)} cannot take {what}: {type(error).__name__}: {error}"
             ) from error
+        finally:
+            context.named = outer
+        if named:
+            # Nobody would see it within these bytes: the object could be deleted before the task runs.
+            raise CannotPickle(
+                f"{what} has an object reference inside, which the serializer {_name(self.serializer)} hides: "
+                f"pass the reference as an argument of its own, or use a client without serializer"
+            )
         if not isinstance(payload, bytes):
             raise CannotPickle(f"the serializer {_name(self.serializer)} gives {type(payload).__name__}, not bytes")
         return payload

@@ -3,7 +3,7 @@
 import pickle
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -101,8 +101,9 @@ def load_page(page: Buffer, page_rows: int, source: Source | None) -> list[Any]:
 class BlockWriter:
     """Turns an iterator of rows into blocks. A row that cannot be pickled becomes that row's error, not the block's."""
 
-    def __init__(self, style: Style, sink: Sink) -> None:
+    def __init__(self, style: Style, sink: Sink, prepare: Callable[[Any], Any] | None = None) -> None:
         self._style = style
+        self._prepare = prepare  # what each row passes through first; it may refuse one with CannotPickle
         self._sink = sink
         self._rest: list[Any] = []  # rows taken from the iterator that did not fit into the last block
         self._last: list[Any] = []  # rows of the last block: what they refer to lives until that was handed over
@@ -118,7 +119,7 @@ class BlockWriter:
             return None
         if self._style is Style.STAR:
             taken = [row if type(row) is tuple else _arguments(row) for row in taken]
-        return self._plain(taken) or self._general(taken)
+        return (self._plain(taken) if self._prepare is None else None) or self._general(taken)
 
     def _plain(self, rows: list[Any]) -> Block | None:
         values = rows if self._style is Style.ONE else chain.from_iterable(rows)
@@ -137,7 +138,8 @@ class BlockWriter:
         size = 0
         for index, row in enumerate(rows):
             try:
-                dumped = dump_row(row, self._style, self._sink)
+                prepared = row if self._prepare is None else self._prepare(row)
+                dumped = dump_row(prepared, self._style, self._sink)
             except CannotPickle as error:
                 errors[index] = error
                 dumped = Dumped(b"")

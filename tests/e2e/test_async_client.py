@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trio
@@ -103,3 +104,32 @@ def test_leaving_the_block_cancels_work_that_is_pending(cluster: SchedulerCluste
     for seconds in (trio.run(main), asyncio.run(main())):
         assert seconds < 0.5
     assert client.submit(square, 2).result(5) == 4
+
+
+class SlowToPickle:
+    """A function of which the pickling takes a second; running it leaves a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        time.sleep(1)
+        return SlowToPickle, (self.path,)
+
+    def __call__(self) -> None:
+        Path(self.path).touch()
+
+
+def test_a_graph_that_is_cancelled_while_it_is_pickled_is_not_run(
+    cluster: SchedulerClusterCombo, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with connect(cluster.get_address()) as client:
+            with trio.move_on_after(0.3) as scope:
+                await client.get({"n": (SlowToPickle(str(tmp_path / "ran")),)}, ["n"])
+            assert scope.cancelled_caught
+            await trio.sleep(1)  # until it has been pickled
+            await client.map(abs, range(100))
+
+    trio.run(main)
+    assert not (tmp_path / "ran").exists()

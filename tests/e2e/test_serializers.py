@@ -119,3 +119,40 @@ def test_what_it_refuses_is_named(zipped: Client) -> None:
 
 def test_a_client_that_is_an_argument_keeps_it(zipped: Client) -> None:
     assert zipped.submit(through, zipped, 4).result(20) == [-4]
+
+
+@pytest.mark.parametrize("how", ["map", "starmap", "imap"])
+def test_an_item_that_it_refuses_fails_alone(zipped: Client, how: str) -> None:
+    items: list[Any] = ["a", "refuse me", "does not load", "b"]
+    rows = [(item,) for item in items] if how == "starmap" else items
+    found = list(getattr(zipped, how)(lambda item: item * 2 if len(item) == 1 else item, rows, return_exceptions=True))
+    assert (found[0], found[3]) == ("aa", "bb")
+    assert isinstance(found[1], CannotPickle)
+    assert "not this one" in str(found[1])
+    assert isinstance(found[2], Exception)
+    with pytest.raises(CannotPickle, match="not this one"):
+        list(getattr(zipped, how)(str, rows))
+
+
+@pytest.mark.parametrize("how", ["map", "imap"])
+def test_a_result_that_does_not_load_fails_alone(zipped: Client, how: str) -> None:
+    def make(number: int) -> Any:
+        return number if number != 2 else "does not" + " load"
+
+    found = list(getattr(zipped, how)(make, [1, 2, 3], return_exceptions=True))
+    assert (found[0], found[2]) == (1, 3)
+    assert isinstance(found[1], CannotUnpickle)
+    with pytest.raises(CannotUnpickle) as raised:
+        list(getattr(zipped, how)(make, [1, 2, 3]))
+    assert any("item 1 of " in note for note in raised.value.__notes__)
+
+
+def test_a_reference_inside_an_argument_is_refused(zipped: Client) -> None:
+    reference = zipped.send_object([1, 2, 3])
+    assert zipped.submit(sum, reference).result() == 6
+    with pytest.raises(CannotPickle, match="has an object reference inside"):
+        zipped.submit(len, [reference])
+    with pytest.raises(CannotPickle, match="has an object reference inside"):
+        zipped.map(len, [[reference]])
+    with pytest.raises(CannotPickle, match="has an object reference inside"):
+        zipped.send_object({"a": reference})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -11,8 +12,9 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+import trio
 
-from scaler_trio import Client, ScalerError, SchedulerClusterCombo
+from scaler_trio import Client, ObjectStorageFailed, ScalerError, SchedulerClusterCombo
 from scaler_trio.client.calls import future as futures
 from tests.kit.waiting import wait_until
 
@@ -98,3 +100,59 @@ def test_a_future_of_the_parent_raises_in_a_forked_child(client: Client) -> None
 def test_a_fork_while_results_are_taken_in_leaves_the_child_free(client: Client) -> None:
     with futures._BIRTH:
         assert in_forked_child(lambda: Client(client.address).submit(abs, -1).result()) == 0
+
+
+def test_a_coroutine_that_is_closed_within_our_locks_takes_none(client: Client) -> None:
+    """As the garbage collector may do it, in a thread that settles futures."""
+    future = client.submit(time.sleep, 30)
+    waiting = future._wait_in_loop()
+
+    async def half() -> None:
+        waiting.send(None)
+
+    ended = threading.Event()
+
+    def close() -> None:
+        with futures._BIRTH, client._session._lock:
+            with contextlib.suppress(RuntimeError):  # Trio's, as its loop has ended
+                waiting.close()
+        ended.set()
+
+    trio.run(half)
+    threading.Thread(target=close, daemon=True).start()
+    assert ended.wait(10)
+    wait_until(future.cancelled, "the task to be cancelled")
+
+
+def test_a_result_that_could_not_be_read_can_be_asked_for_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    future = client.submit(bytes, 1_000_000)
+    wait_until(future.done, "the task to be done")
+
+    def fail(self: object, object_id: bytes) -> bytes:
+        raise ObjectStorageFailed("the storage is away for a moment")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(client._session.objects), "read", fail)
+        with pytest.raises(ObjectStorageFailed, match="for a moment"):
+            future.result()
+    assert future.result() == bytes(1_000_000)
+
+
+def test_output_that_nobody_reads_stops_no_callbacks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, called = threading.Event(), threading.Event()
+
+    class Pager:
+        def write(self, text: str) -> None:
+            stuck.wait(20)
+
+        def flush(self) -> None:
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Pager())
+        client.options(stream_output=True).submit(print, "hello").result()
+        client.submit(abs, -1).add_done_callback(lambda future: called.set())
+        assert called.wait(10)
+        stuck.set()

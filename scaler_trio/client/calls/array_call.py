@@ -19,7 +19,7 @@ from scaler_trio.client.calls.slices import load_rows, load_whole
 from scaler_trio.client.core import events as ev
 from scaler_trio.client.session.session import Session
 from scaler_trio.config.enclosing import waiting
-from scaler_trio.errors import ScalerError, TaskCancelled
+from scaler_trio.errors import CannotUnpickle, ScalerError, TaskCancelled
 from scaler_trio.ranges import Range
 from scaler_trio.serialization import Block, BlockWriter
 
@@ -72,7 +72,7 @@ class ArrayCall:
         self._cancelled_count = 0
         self._stopping = False
         self._abandoned = False
-        self.unpack: Callable[[list[Any]], list[Any]] | None = None  # what all results pass through
+        self.unpack: Callable[[Any], Any] | None = None  # what each result passes through
         self._progress: Progress | None = None
 
     # ---------------------------------------------------------------------------------------- called by the session
@@ -157,7 +157,20 @@ class ArrayCall:
         self._close_progress()
         if self._failed:
             self._raise_lowest()
-        return self._results if self.unpack is None else self.unpack(self._results)
+        if self.unpack is not None:
+            self._unpack_all(self.unpack)
+        return self._results
+
+    def _unpack_all(self, unpack: Callable[[Any], Any]) -> None:
+        results = self._results
+        for row, value in enumerate(results):
+            try:
+                results[row] = unpack(value)
+            except CannotUnpickle as error:
+                if not self._return_exceptions:
+                    error.add_note(f"item {row} of a map of {self._name}")
+                    raise
+                results[row] = error
 
     def abandon(self) -> None:
         """Nobody wants the results any more: cancel what is unfinished. A step under way fails soon."""
@@ -166,6 +179,12 @@ class ArrayCall:
         if not self._is_done and self._session.error is None:
             self._session.cancel((self._number,))
         self._close_progress()
+
+    def abandon_soon(self) -> None:
+        """The same, without a lock."""
+        self._abandoned = True
+        if not self._is_done:
+            self._session.cancel_soon(self._number)
 
     def _close_progress(self) -> None:
         progress, self._progress = self._progress, None

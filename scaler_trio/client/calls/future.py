@@ -21,7 +21,7 @@ from scaler_protocol.messages import Outcome
 from scaler_trio.client.calls.outcomes import VALUE, load_failure, load_value
 from scaler_trio.client.calls.profiling import ProfilingInfo, profiling_info
 from scaler_trio.config.enclosing import waiting
-from scaler_trio.errors import RemoteTraceback, ScalerError
+from scaler_trio.errors import ObjectStorageFailed, RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
     from scaler_trio.client.session.session import Session
@@ -212,6 +212,8 @@ class ScalerFuture(Future[Any]):
                 loaded = self._load_objects()
             else:
                 loaded = load_value(self._payload, self._session.source)
+            if isinstance(loaded[1], ObjectStorageFailed):
+                return loaded  # it is stored still, and may be had later: not kept as the outcome
         else:
             loaded = None, load_failure(self._outcome, self._payload)
         if self._unpack is not None and loaded[1] is None:
@@ -279,6 +281,10 @@ class ScalerFuture(Future[Any]):
             await event.wait()
             if self._finalizer is not None and self._loaded is _NOTHING:
                 await run_in_thread(self._load, None)
+        except (GeneratorExit, RuntimeError):  # the latter by Trio, where no loop runs any more
+            # Perhaps by the garbage collector, in a thread that holds one of our locks: none is taken here.
+            self._session.call_soon(self.cancel)
+            raise
         except BaseException:
             self._unpark(event)
             self.cancel()

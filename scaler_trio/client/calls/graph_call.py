@@ -34,6 +34,7 @@ class GraphCall:
         self._payloads: dict[tuple[int, ...], bytes] = {}  # of nodes that take only results, by their inputs' indices
         self._numbers = {call.name: next(session.numbers) for call in plan.calls}
         self.number = next(session.numbers)
+        self._is_cancelled = False
         self.futures: dict[str, ScalerFuture] = {}
         for key in keys:
             future = ScalerFuture(session, self._numbers.get(key, 0))
@@ -62,6 +63,9 @@ class GraphCall:
         handle(ev.GraphOpened(self.number, distinct, tuple(self._targets), self))
         try:
             for at in range(0, len(calls), MESSAGE_ROWS):
+                if self._is_cancelled:  # perhaps before it was opened, of which nobody could take notice
+                    self.cancel()
+                    return
                 some = calls[at : at + MESSAGE_ROWS]
                 nodes = [self._node(call, functions[id(call.function)], sink, options) for call in some]
                 handle(ev.NodesAdded(self.number, nodes, at + MESSAGE_ROWS >= len(calls)))
@@ -90,7 +94,8 @@ class GraphCall:
             future.dropped(error)
 
     def cancel(self) -> None:
-        """Nobody wants it any more."""
+        """Nobody wants it any more; a ``send`` under way in another thread ends soon."""
+        self._is_cancelled = True
         self._session.cancel((self.number,))
 
     @contextlib.contextmanager
@@ -104,6 +109,10 @@ class GraphCall:
                 raise
             error.__cause__.add_note(f"raised in a graph: {error}")
             raise error.__cause__ from error.__cause__.__cause__
+        except (GeneratorExit, RuntimeError):  # perhaps by the garbage collector, when no loop runs: takes no lock
+            self._is_cancelled = True
+            self._session.cancel_soon(self.number)
+            raise
         except BaseException:
             self.cancel()
             raise

@@ -17,6 +17,7 @@ from scaler_trio.client.calls.slices import Ended, load_rows, load_whole
 from scaler_trio.client.core import events as ev
 from scaler_trio.client.session.session import Session
 from scaler_trio.config.enclosing import waiting
+from scaler_trio.errors import CannotUnpickle
 from scaler_trio.serialization import BlockWriter
 
 if TYPE_CHECKING:
@@ -202,7 +203,12 @@ class ResultIterator(Iterator[T]):
         self._feed.gave()
         error = ended.error
         if error is None:
-            return ended.value if self._unpack is None else self._unpack(ended.value)
+            if self._unpack is None:
+                return ended.value
+            try:
+                return self._unpack(ended.value)
+            except CannotUnpickle as refusal:
+                error = refusal
         if self._return_exceptions:
             return error
         error.add_note(f"item {ended.row} of an imap of {self._name}")

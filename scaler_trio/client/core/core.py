@@ -9,8 +9,10 @@ credit (graphs are sent whole, outside of it); no task is sent before ``ClientKn
 whenever one is owed.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from scaler_protocol import Message, limits
@@ -33,6 +35,9 @@ HELD_RANGES: Final = 1 << 17
 
 JOURNAL: Final = 1_000
 """Entries for ``story``: one per batch, not per task."""
+
+
+_number = attrgetter("number")
 
 
 class ClientCore:
@@ -316,7 +321,7 @@ class ClientCore:
         if task is not None:
             return f"{label(task[FUNCTION].name, task[OPTIONS])} {number}"
         if graph is not None:
-            node = next(node for node in graph.nodes if node.number == number)
+            node = graph.nodes[bisect_left(graph.nodes, number, key=_number)]
             return f"{label(node.function.name, node.options)} {number}"
         if array is not None:
             return f"{label(array.function.name, array.options)}[{row}]"

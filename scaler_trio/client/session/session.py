@@ -104,11 +104,14 @@ class Session:
         self._loop = LinkThread(self, self._target)
         self._thread = threading.Thread(target=self._run, name=f"scaler client of {address}", daemon=True)
         self._callbacks = CallbackThread(f"scaler callbacks of {address}", _call_back)
-        self._printer = Printer(self._callbacks.put)
+        # Of its own: whoever does not read our output, a pager say, stops that thread and no callbacks.
+        self._printing = CallbackThread(f"scaler output of {address}", _call_back)
+        self._printer = Printer(self._printing.put)
         self._batch: deque[ev.TaskRow] = deque()  # submitted and not yet with the core
         self._wake_asked = False
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
+        self._unwanted_futures: deque[Callable[[], object]] = deque()  # their `cancel`, the same
         self._questions: dict[int, queue.SimpleQueue[str]] = {}  # to the scheduler, by request
         self._known: threading.Event | LoopEvent = threading.Event()
         self._shutdown_answered = threading.Event()
@@ -218,6 +221,9 @@ class Session:
                     self._loop.rearm()
         if self.pins.counts and type(event) in _HANDED_OVER:
             self._unpin()
+        if self._unwanted_futures and threading.current_thread() is self._thread:
+            for cancel in _drain(self._unwanted_futures):
+                cancel()
         if self._unwanted and self._core.is_idle:
             self._loop.stop()
         for effect in later:
@@ -257,6 +263,12 @@ class Session:
             self._unwanted_numbers.append(number)
             self._loop.wake()
 
+    def call_soon(self, cancel: Callable[[], object]) -> None:
+        """The same for a future, which is to be told as well: its ``cancel``, called by the link thread."""
+        if self.error is None:
+            self._unwanted_futures.append(cancel)
+            self._loop.wake()
+
     def release(self, objects: Iterable[bytes]) -> None:
         """These objects are not needed any more. May be called by a finalizer: takes no lock."""
         objects = tuple(objects)
@@ -293,6 +305,7 @@ class Session:
             self._thread.join(CLOSE_S)
         self.objects.close()
         self._callbacks.stop()
+        self._printing.stop()
 
     def clear(self) -> None:
         """Cancel everything unfinished, release everything stored."""
@@ -406,6 +419,7 @@ class Session:
                 self.error = ClientClosed("the client was dropped")
                 self.objects.close()
                 self._callbacks.stop()
+                self._printing.stop()
 
     def _outbox_bytes(self) -> int:
         link = self._link
