@@ -25,6 +25,7 @@ class Waits(Protocol):
 
     def waiting(self) -> AbstractContextManager[None]: ...
     def announce(self, session: bytes) -> None: ...
+    def tell_unfinished(self, is_any: bool) -> None: ...
 
 
 class Submitted(Protocol):
@@ -73,6 +74,12 @@ def share(session: bytes, submitted: Submitted) -> None:
     _submitted = submitted
     if _waits is not None:
         _waits.announce(session)
+
+
+def tell_unfinished(is_any: bool) -> None:
+    """Whether anything is unfinished of what the tasks of this process have submitted: it is not to end before."""
+    if _waits is not None:
+        _waits.tell_unfinished(is_any)
 
 
 def mark() -> int:

@@ -38,6 +38,7 @@ IDLE_NS: Final = 11  # monotonic clock minus the clock of ``ends``, which stands
 STUCK: Final = 12  # not 0: the processor waits for room in the ring
 WAITING: Final = 13  # an item's number times four, plus what it does
 REQUEST: Final = 14  # how many requests to go on there were
+UNFINISHED: Final = 15  # not 0: tasks that items have submitted are unfinished
 SESSION: Final = 16  # two cells: the session by which items submit tasks of their own, 0 = none
 
 NONE: Final = (1 << 64) - 1
@@ -165,6 +166,11 @@ class ControlPage:
         """By which the processor's items submit tasks of their own; b"" = they have not."""
         first, second = self.cells[SESSION], self.cells[SESSION + 1]
         return first.to_bytes(8, "big") + second.to_bytes(8, "big") if first else b""
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether tasks that the processor's items have submitted are unfinished."""
+        return bool(self.cells[UNFINISHED])
 
     def take(self) -> Taken | None:
         """The results finished since the last call, or None; their room is the processor's again."""

@@ -280,3 +280,29 @@ def test_spares_end_when_nobody_needs_them() -> None:
         processes = ClusterProcesses.of(cluster.get_address())
         wait_until(lambda: len(processes.processors()) <= 2, lambda: processes.processors())
         assert client.submit(fibonacci, 8).result(timeout=PATIENCE_S) == 21
+
+
+def leave_work_behind(path: str) -> str:
+    """Its client stays open, so that what it submitted goes on, and nobody waits for it."""
+    global left_open
+    left_open = Client()
+    left_open.submit(time.sleep, 0.5)  # on this processor, so that the other goes to one of those that resume
+    left_open.submit(touch_later, path)
+    return "left"
+
+
+def touch_later(path: str) -> None:
+    time.sleep(5)
+    Path(path).touch()
+
+
+def through_two(path: str) -> str:
+    return Client().submit(lambda: Client().submit(leave_work_behind, path).result()).result()
+
+
+def test_what_a_task_leaves_behind_goes_on_although_its_processor_is_a_spare(tmp_path: Path) -> None:
+    """Spares are ended after two seconds; this one is what keeps the work wanted."""
+    path = tmp_path / "done"
+    with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+        assert client.submit(through_two, str(path)).result(timeout=PATIENCE_S) == "left"
+        wait_until(path.exists, "the work to be done", timeout_s=20)

@@ -60,3 +60,31 @@ def test_an_array_says_how_far_it_is(bench: Bench) -> None:
 def test_what_is_not_there_is_no_fault(bench: Bench) -> None:
     client = bench.client()
     assert explain(client, 99) == ["the scheduler has no task 99 of this client: it ended, or has not arrived"]
+
+
+def test_a_task_that_rests_says_until_when(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker()
+    (task,) = client.submit(b"a", max_retries=2)
+    (attempt,) = worker.take_tasks()
+    worker.finish(attempt, outcome=m.Outcome.RETRY)
+    assert "it raised, and rests for another 0.1 s before try 2 of 3" in explain(client, task)[0]
+
+
+def test_a_suspect_says_what_it_waits_for(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker(slots=2)
+    first, _ = client.submit(b"a", b"b")
+    worker.lose()
+    bench.advance(1.0)
+    assert "it is run alone to see whether it was the cause" in explain(client, first)[0]
+
+
+def test_who_keeps_the_amount_that_is_missing(bench: Bench) -> None:
+    client, worker = bench.client(), bench.worker("w", slots=2, gpu=1)
+    parent, child = client.submit(b"a", b"b", capabilities=(("gpu", 1),))
+    text = explain(client, child)[0]
+    assert "gpu=1 is not free at any of the 1 that offer it" in text
+    assert "kept by tasks that wait" not in text
+    ((attempt, *_),) = worker.take_tasks()
+    worker.send(m.Waiting(((attempt, 1, bytes(16)),)))
+    text = explain(client, child)[0]
+    assert f"kept by tasks that wait for tasks of their own: function-0 (task {parent}, at worker w)" in text

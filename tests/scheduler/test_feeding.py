@@ -446,3 +446,17 @@ def test_a_client_that_does_not_acknowledge_blocks_only_itself(bench: Bench) -> 
     assert worker.take_tasks() == []
     lazy.send(m.AckResults(11))
     assert len(worker.take_tasks()) == 1
+
+
+def test_what_no_worker_fits_waits_its_own_five_seconds(bench: Bench) -> None:
+    """Earlier work of the same kind, which is gone by then, has no part in it."""
+    client, _ = bench.client(), bench.worker()
+    (gone,) = client.submit(b"x", capabilities=(("gpu", -1),))
+    client.cancel(gone)
+    bench.advance(4.9)
+    client.take_results()
+    (late,) = client.submit(b"x", capabilities=(("gpu", -1),))
+    bench.advance(0.2)
+    assert client.take_results() == {}
+    bench.advance(4.9)
+    assert client.take_results()[late][0] is m.Outcome.UNRUNNABLE

@@ -62,6 +62,7 @@ class SimulatedWorker:
         self.kept: Rows = set()  # results that the scheduler has seen and not settled
         self.outcomes: dict[tuple[int, int, int], int] = {}
         self.epochs: dict[int, int] = {}  # of each attempt
+        self.unfinished: set[int] = set()  # slots whose items have submitted what is unfinished
         self.left: str | None = None
         self.failed: str | None = None
         self.slices: dict[int, int] = {}  # attempt to rows
@@ -117,6 +118,11 @@ class SimulatedWorker:
             slot = self.slots[effect.slot]
             if slot.is_running and slot.done == effect.item:
                 slot.interrupted.add(effect.item)
+        elif isinstance(effect, e.EndSpare):
+            if effect.slot in self.unfinished:
+                queue.append(e.SpareKept(effect.slot))
+            else:
+                self._die(effect.slot, queue)
         elif isinstance(effect, e.Kill):
             self._die(effect.slot, queue)
         elif isinstance(effect, e.Leave):

@@ -145,6 +145,25 @@ def test_spares_end_after_a_while_all_but_one_for_each_place(one: SimulatedWorke
     assert stances(one).count(Stance.ACTIVE) == 1
 
 
+def test_a_spare_stays_as_long_as_something_is_unfinished_that_it_has_submitted(one: SimulatedWorker) -> None:
+    for slot in range(4):
+        block(one, slot)
+        one.start(slot + 1)
+    for slot in range(3, -1, -1):
+        one.want(slot)
+        one.look(slot)
+        one.finish(slot, 1)
+        one.look(slot)
+    one.unfinished = {0, 1, 2, 3, 4}
+    one.tick(tuning.SPARE_S + 0.1)
+    assert stances(one).count(Stance.PARKED) == 4
+    one.unfinished = {2}
+    one.tick(tuning.SPARE_S + 0.1)
+    kept = [number for number, stance in enumerate(stances(one)) if stance is Stance.PARKED]
+    assert 2 in kept or one.core.state.slots[2].stance is Stance.ACTIVE
+    assert len(kept) <= 2
+
+
 def test_the_cancel_of_an_item_that_waits_interrupts_it(one: SimulatedWorker) -> None:
     parent = block(one, 0)
     one.do(m.CancelAttempts(((parent, 0, 1),)))

@@ -40,6 +40,7 @@ class NestedSession(Session):
         self.cancel = base.cancel  # type: ignore[method-assign]
         self.shut_down = base.shut_down  # type: ignore[method-assign]
         self.cancel_soon = base.cancel_soon  # type: ignore[method-assign]
+        self.call_soon = base.call_soon  # type: ignore[method-assign]
         self.explain = base.explain  # type: ignore[method-assign]
         self.release = base.release  # type: ignore[method-assign]
         self.reader = base.reader  # type: ignore[method-assign]
@@ -145,6 +146,7 @@ def join(address: Address, make: Callable[[], Session]) -> tuple[NestedSession, 
     with _lock:
         if _shared is None or _shared[0].error is not None:
             session = make()
+            session.on_step = lambda: enclosing.tell_unfinished(not session.is_idle)
             session.start()
             enclosing.share(session.identity, _Submitted(session))
             _shared = session, FunctionCache()

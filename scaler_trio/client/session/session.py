@@ -109,6 +109,7 @@ class Session:
         self._printer = Printer(self._printing.put)
         self._batch: deque[ev.TaskRow] = deque()  # submitted and not yet with the core
         self._wake_asked = False
+        self.on_step: Callable[[], None] | None = None  # called after each step, with the lock held
         self._releases: deque[bytes] = deque()  # dropped by finalizers, which must not take locks
         self._unwanted_numbers: deque[int] = deque()  # tasks, the same
         self._unwanted_futures: deque[Callable[[], object]] = deque()  # their `cancel`, the same
@@ -212,6 +213,8 @@ class Session:
             if event is not None:
                 effects += self._core.handle(event, now, self._outbox_bytes())
             later = self._send(effects) if effects else effects
+            if self.on_step is not None:
+                self.on_step()
             deadline = self._core.next_deadline()
             if deadline is not self._deadline:
                 self._deadline = deadline
@@ -283,6 +286,11 @@ class Session:
     def call_back(self, calls: Iterable[tuple[Callable[[Any], object], Any]]) -> None:
         """Run callbacks on their thread."""
         self._callbacks.put(calls)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is unfinished."""
+        return self._core.is_idle and not self._batch
 
     def check_usable(self) -> None:
         """Raise if nothing can be submitted.

@@ -114,11 +114,12 @@ class SchedulerCore:
         self.unrunnable = Unrunnable(state, self.completion)
         graphs = Graphs(state, self.completion, self.delivery, self.recovery)
         arrays = Arrays(state, self.completion, self.delivery, self.recovery)
-        self.explaining = Explaining(state)
+        self.explaining = Explaining(state, self.recovery)
         self.submissions = Submissions(
             state, self.completion, self.delivery, self.recovery, arrays, graphs, self.explaining
         )
         self.retries = Retries(state, self.requeue)
+        self.explaining.pauses = self.retries.pauses
         task_results = TaskResults(state, self.completion, self.requeue, self.retries, self.recovery)
         slice_results = SliceResults(state, self.completion, self.delivery, self.requeue, self.retries, self.recovery)
         self.nesting = nesting = Nesting(state, self.completion, self.recovery)

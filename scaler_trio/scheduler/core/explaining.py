@@ -1,11 +1,14 @@
 """Why a task is not done yet, in sentences for people, and what has happened to it so far."""
 
-from attrs import define
+from attrs import define, field
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import TEXT_BYTES, clip
+from scaler_trio.scheduler.core.fleet import EMPTY
 from scaler_trio.scheduler.core.queues import has_unassigned
 from scaler_trio.scheduler.core.records import Array, Client, Demand, Task
+from scaler_trio.scheduler.core.recovery import Recovery
+from scaler_trio.scheduler.core.retries import Pause
 from scaler_trio.scheduler.core.state import SchedulerState
 from scaler_trio.scheduler.core.states import TaskState
 
@@ -18,6 +21,8 @@ class Explaining:
     """Answers ``Explain``; changes nothing."""
 
     state: SchedulerState
+    recovery: Recovery
+    pauses: list[Pause] = field(factory=list)  # of those that raised and are tried again
 
     def answer(self, client: Client, message: m.Explain) -> None:
         """Send the explanation."""
@@ -39,7 +44,7 @@ class Explaining:
         if task.state is TaskState.WAITING:
             return self._node(task)
         if task.state is TaskState.READY:
-            return f"it is ready, and waits for a worker: {self._why_no_worker(task.demand)}"
+            return self._ready(task)
         if task.state is TaskState.DONE:
             return "it has ended; its result is on its way to the client, or that of its graph"
         attempt = task.attempt
@@ -51,6 +56,21 @@ class Explaining:
         ahead = attempt.worker.items - attempt.worker.slots if attempt is not None else 0
         queued = f" or waits there: {ahead} more are there than it runs at a time" if ahead > 0 else ""
         return f"it runs at {where}{queued}"
+
+    def _ready(self, task: Task) -> str:
+        resting = [end for end, _, source, _, _ in self.pauses if source is task]
+        if resting:
+            tries = task.demand.options.max_retries + 1
+            left_s = max(0.0, max(resting) - self.state.now)
+            return f"it raised, and rests for another {left_s:.1f} s before try {task.retries + 1} of {tries}"
+        if task.alone:
+            return (
+                "it was with a worker that died, with others, so it is run alone to see whether it was the cause: it "
+                f"waits for an empty worker; {self._why_no_worker(task.demand)}"
+            )
+        if self.recovery.holds(task):
+            return "the scheduler has restarted, and some worker may be running it: that is waited for"
+        return f"it is ready, and waits for a worker: {self._why_no_worker(task.demand)}"
 
     def _node(self, task: Task) -> str:
         node = task.node
@@ -73,6 +93,14 @@ class Explaining:
         text = f"{done} of {count} items are done, {given} are with {len(array.outstanding)} slices at workers"
         if has_unassigned(array):
             text += f", the rest waits for a worker: {self._why_no_worker(array.demand)}"
+        if array.suspects:
+            text += (
+                f"; {len(array.suspects)} were with a worker that died, and wait for an empty worker to be run alone"
+            )
+        if array.resting:
+            text += f"; {len(array.resting)} raised, and rest before they are tried again"
+        if array.held:
+            text += f"; {len(array.held)} may be running at a worker that has not come back to this new scheduler"
         return text
 
     def _why_no_worker(self, demand: Demand) -> str:
@@ -85,6 +113,31 @@ class Explaining:
             return "none is connected"
         if not members:
             return "none of those connected fits what it asks for"
+        if demand.amounts and (short := self._short_of(demand)):
+            return short
+        if any(group.fits(demand.class_key) and group.places[EMPTY] for group in groups):
+            return "one that fits is empty, so that this is about to change"
         before = sum([len(queue) for line in client.lines.values() for queue in line.queues.values()])
         fit = f"{members} fits and is" if members == 1 else f"{members} fit and are"
         return f"{fit} busy with other work; {before} tasks and maps of this client are ready with it"
+
+    def _short_of(self, demand: Demand) -> str:
+        """Which amounts are taken at every worker that fits, and by what that waits for others."""
+        state = self.state
+        fitting = [w for w in state.workers.values() if w.group is not None and w.group.fits(demand.class_key)]
+        if any(all(w.free.get(name, amount) >= amount for name, amount in demand.amounts) for w in fitting):
+            return ""
+        wanted = ", ".join([f"{name}={amount}" for name, amount in demand.amounts])
+        holders = [
+            f"{source.function.name} (task {source.number}, at worker {worker.name})"
+            for worker in fitting
+            for number in worker.waits
+            if (source := state.attempts[number].source).demand.amounts
+        ]
+        text = f"{wanted} is not free at any of the {len(fitting)} that offer it"
+        if holders:
+            more = f" and {len(holders) - INPUTS_NAMED} more" if len(holders) > INPUTS_NAMED else ""
+            text += (
+                f"; some is kept by tasks that wait for tasks of their own: {', '.join(holders[:INPUTS_NAMED])}{more}"
+            )
+        return text

@@ -77,13 +77,14 @@ class Recovery:
         """Whether the client has declared it, and it waits for a worker; or will declare it."""
         task = client.tasks.get(number)
         if task is not None:
-            return task.state is TaskState.WAITING or self._waits(task)
+            return task.state is TaskState.WAITING or self.holds(task)
         array = client.arrays.get(number)
         if array is not None:
             return bool(array.held) or array.received < client.redeclared_rows.get(number, 0)
         return number in client.redeclared_tasks or number in client.redeclared_rows
 
-    def _waits(self, task: Task) -> bool:
+    def holds(self, task: Task) -> bool:
+        """Whether it is ready, and held back for a worker that may be running it."""
         return task in self.waiting and task.state is TaskState.READY
 
     def declared(self, worker: Worker) -> None:
@@ -93,7 +94,7 @@ class Recovery:
             if client is None:
                 continue
             task = client.tasks.get(claim.task)
-            if task is not None and self._waits(task):
+            if task is not None and self.holds(task):
                 self.take_task(task)
             array = client.arrays.get(claim.task)
             if array is not None:

@@ -6,6 +6,7 @@ or a result that comes late, needs no notice here: who rests no more is skipped 
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from attrs import define, field
 
@@ -19,13 +20,17 @@ DOUBLINGS = 30
 """Retries after which the pause is certainly the longest."""
 
 
+Pause: TypeAlias = tuple[float, int, Source, int, int]
+"""(end, serial, source, rows from, to)."""
+
+
 @define(eq=False, repr=False)
 class Retries:
     """Counts the tries and keeps the pauses."""
 
     state: SchedulerState
     requeue: Requeue
-    pauses: list[tuple[float, int, Source, int, int]] = field(factory=list)  # heap of (end, serial, source, rows)
+    pauses: list[Pause] = field(factory=list)  # a heap
     serial: int = 0
 
     def take_task(self, task: Task, attempt: Attempt) -> bool:

@@ -38,7 +38,9 @@ class Unrunnable:
         if due_at is not None and due_at <= state.now:
             for key in [key for key, since in self.since.items() if self._ends_at(since) <= state.now]:
                 del self.since[key]
-                self._fail_class(key)
+                left = self._fail_class(key)
+                if left is not None:
+                    self.since[key] = left
             if self.deserted_since is not None and self._ends_at(self.deserted_since) <= state.now:
                 self.deserted_since = None
                 self._warn()
@@ -75,13 +77,22 @@ class Unrunnable:
                 first = waiting[0].number if waiting else arrays[0].number
                 state.notice(client, first, 0, NoticeKind.WARNING, text)
 
-    def _fail_class(self, key: ClassKey) -> None:
+    def _fail_class(self, key: ClassKey) -> float | None:
+        """End what has waited long enough; since when the oldest waits of the rest, which has come later."""
         ready = self.state.ready
         text = clip(self._why(key), TEXT_BYTES).encode()
-        while (line := ready.first(key)) is not None:
-            self._fail(line.front[0], text)
+        left: list[float] = []
+        for line in {line for _, _, line in ready.classes.get(key, ()) if line.listed}:
+            while (queue := line.head()) is not None:
+                came_at = _came_at(queue[0])
+                if self._ends_at(came_at) > self.state.now:
+                    left.append(came_at)
+                    break
+                self._fail(queue[0], text)
         while (suspect := ready.next_suspect(key)) is not None:
             self._fail(suspect.source, text)
+        ready.first(key)  # forgets the class if nothing is left
+        return min(left, default=None)
 
     def _fail(self, source: Task | Array, text: bytes) -> None:
         if type(source) is Task:
@@ -108,6 +119,11 @@ class Unrunnable:
             f"no worker offers {wanted}; {members} connected worker{'s' * (members != 1)} of Python "
             f"{python or 'any'} offer: {'; '.join(offered[:GROUPS_NAMED])}{more}"
         )
+
+
+def _came_at(source: Task | Array) -> float:
+    """Since when it is ready: an array, since it was opened."""
+    return float(source.story[-1 if type(source) is Task else 0][0])
 
 
 def _offer(name: str, amount: int) -> str:

@@ -157,6 +157,12 @@ class Agent:
             self._signal(processor, INTERRUPT)
         elif kind is e.Kill:
             self._signal(self.processors[effect.slot], signal.SIGKILL)
+        elif kind is e.EndSpare:
+            processor = self.processors[effect.slot]
+            if processor.has_unfinished:
+                queue.append(e.SpareKept(effect.slot))
+            else:
+                self._signal(processor, signal.SIGKILL)
         elif kind is e.Resend:
             self._resend.extend(effect.messages)
             self._more_to_resend.set()

@@ -39,9 +39,14 @@ class Forwarder:
         self._size += len(data)
         self._work.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever prints should wait."""
+        return self._size >= BUFFER_BYTES
+
     async def wait_room(self) -> None:
         """Return when there is room for another chunk."""
-        while self._size >= BUFFER_BYTES:
+        while self.is_full:
             self._room = trio.Event()
             await self._room.wait()
 
@@ -109,16 +114,19 @@ class Output:
         self.streams.feed(places)
 
     def drain(self) -> None:
-        """Read what is in the pipes."""
+        """Read what is in the pipes, as far as it can be passed on."""
+        self._drain(is_last=False)
+
+    def _drain(self, *, is_last: bool) -> None:
         for fd, forwarder in self._pipes.items():
             left = _LAST_READ_BYTES
-            while left > 0 and (chunk := self._read(fd)):
+            while left > 0 and (is_last or not forwarder.is_full) and (chunk := self._read(fd)):
                 self._pass(fd, chunk, forwarder)
                 left -= len(chunk)
 
     def tail(self) -> str:
         """The last lines, after reading what is still in the pipes."""
-        self.drain()
+        self._drain(is_last=True)
         if self.streams is not None:
             self.streams.end()
         text = self._tail.decode(errors="replace")

@@ -85,6 +85,11 @@ class ProcessorHandle:
         return Progress(self.slot, taken, sight.claimed, running, seconds, sight.waiting, sight.request, page.session())
 
     @property
+    def has_unfinished(self) -> bool:
+        """Whether tasks that its items have submitted are unfinished."""
+        return self.page.has_unfinished
+
+    @property
     def is_idle(self) -> bool:
         """Whether the results of all that it was fed have been read."""
         return self.page.cells[TAKEN_ITEMS] == self.page.cells[LIMIT]

@@ -35,6 +35,7 @@ class WorkerCore:
             e.Progress: partial(progress.on_progress, state),
             e.Truncated: partial(progress.on_truncated, state),
             e.SlotDied: partial(stopping.on_slot_died, state),
+            e.SpareKept: partial(stopping.on_spare_kept, state),
             e.Tick: partial(stopping.on_tick, state),
             m.WorkerKnown: partial(connecting.on_known, state),
             m.PutFunction: partial(assigning.on_put_function, state),

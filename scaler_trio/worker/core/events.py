@@ -75,6 +75,13 @@ class Progress(NamedTuple):
 
 
 @frozen
+class SpareKept:
+    """A spare was not ended: the scheduler would cancel what it has submitted."""
+
+    slot: int
+
+
+@frozen
 class Truncated:
     """A slot's unclaimed items from ``limit`` on are taken back. The shell looks at the page (``Progress``) before."""
 
@@ -95,7 +102,7 @@ class Tick:
     """``next_deadline`` has passed."""
 
 
-Event = Connected | Disconnected | SlotReady | Progress | Truncated | SlotDied | Tick | Message
+Event = Connected | Disconnected | SlotReady | Progress | Truncated | SpareKept | SlotDied | Tick | Message
 
 # ------------------------------------------------------------------------------------------------------------ effects
 
@@ -152,6 +159,12 @@ class Kill(NamedTuple):
     slot: int
 
 
+class EndSpare(NamedTuple):
+    """Kill a slot's idle processor, unless tasks that were submitted by it are unfinished: then ``SpareKept``."""
+
+    slot: int
+
+
 class Start(NamedTuple):
     """Start a processor for a slot; answered by ``SlotReady`` or ``SlotDied``."""
 
@@ -176,5 +189,5 @@ class Fail(NamedTuple):
     text: str
 
 
-Effect = Send | Resend | Feed | Truncate | Resume | Interrupt | Kill | Start | Configure | Leave | Fail
+Effect = Send | Resend | Feed | Truncate | Resume | Interrupt | Kill | EndSpare | Start | Configure | Leave | Fail
 Effects = list[Any]

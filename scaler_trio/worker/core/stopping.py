@@ -117,6 +117,13 @@ def start_processors(state: WorkerState) -> None:
             state.out.append(e.Start(slot.number))
 
 
+def on_spare_kept(state: WorkerState, event: e.SpareKept) -> None:
+    """It is asked about again when it has been of no use for as long again."""
+    slot = state.slots[event.slot]
+    slot.killed_because = ""
+    slot.parked_at = state.now
+
+
 def on_tick(state: WorkerState, event: e.Tick) -> None:
     """A deadline has passed: of a start, a timeout, an interrupt's grace, a drain."""
     start_processors(state)
@@ -128,7 +135,8 @@ def on_tick(state: WorkerState, event: e.Tick) -> None:
             _kill(state, slot, f"killed on purpose, {tuning.GRACE_S:g} s after a task on it was told to stop")
     if state.is_nested:
         for slot in blocking.spares_to_end(state):
-            _kill(state, slot, "killed on purpose: a spare that was of no use for a while")
+            slot.killed_because = "killed on purpose: a spare that was of no use for a while"
+            state.out.append(e.EndSpare(slot.number))
     if state.drain_until is not None and state.now >= state.drain_until and not state.is_leaving:
         for slot in state.slots:
             if slot.fed and not slot.killed_because:

@@ -21,6 +21,7 @@ from scaler_trio.worker.control_page import (
     REQUEST,
     RESUMED,
     SESSION,
+    UNFINISHED,
     WAITING,
     ControlPage,
 )
@@ -79,6 +80,10 @@ class ItemWaits:
         cells = self._page.cells
         cells[SESSION + 1] = int.from_bytes(session[8:], "big")
         cells[SESSION] = int.from_bytes(session[:8], "big")
+
+    def tell_unfinished(self, is_any: bool) -> None:
+        """Whether tasks that this processor's items have submitted are unfinished. Called often, by any thread."""
+        self._page.cells[UNFINISHED] = is_any
 
     def enter(self) -> int:
         """A thread begins to wait; the item that it belongs to, or NONE if no item runs."""
