@@ -7,12 +7,14 @@ They reduce to a call of a module-level function that looks into the context of 
 import pickle
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from scaler_protocol import Buffer
 from scaler_trio.serialization.objects import load_object
+
+T_co = TypeVar("T_co", covariant=True)  # a reference to an int is one to an object
 
 
 class Sink(Protocol):
@@ -59,7 +61,7 @@ context = _Context()
 
 
 @frozen
-class ObjectReference:
+class ObjectReference(Generic[T_co]):
     """A value that was sent once (``client.send_object``) and may be used as, or inside, any argument.
 
     A task receives the value itself, in a copy of its own.

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
@@ -25,6 +25,8 @@ from scaler_trio.errors import RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
     from scaler_trio.client.session.session import Session
+
+T = TypeVar("T")
 
 EXPLAINED_FROM_S: Final = 1.0
 """A ``TimeoutError`` after at least so long says why: who polls with shorter ones does not want to know."""
@@ -42,7 +44,7 @@ class Parked(Protocol):
         ...
 
 
-class ScalerFuture(Future[Any]):
+class ScalerFuture(Future[T]):
     """The result of one task, later. A ``concurrent.futures.Future``, usable with ``wait`` and ``as_completed``.
 
     Ownership: large results are stored until they are loaded or the future is dropped.
@@ -69,7 +71,7 @@ class ScalerFuture(Future[Any]):
 
     # ------------------------------------------------------------------------------------------------------- asking
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """The value; waits for it.
 
         Raises:
@@ -81,6 +83,7 @@ class ScalerFuture(Future[Any]):
         loaded = self._loaded
         if loaded is _NOTHING:
             loaded = self._load(timeout)
+        value: T
         value, error = loaded
         if error is None:
             return value
@@ -176,7 +179,7 @@ class ScalerFuture(Future[Any]):
     def __repr__(self) -> str:
         return f"<ScalerFuture of task {self.task_id}: {self._state.lower().replace('_and_notified', '')}>"
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, T]:
         """Wait within an asyncio or Trio event loop.
 
         A result that is stored is loaded in a thread. A cancellation of the wait cancels the task.
@@ -185,8 +188,7 @@ class ScalerFuture(Future[Any]):
 
     # ------------------------------------------------------------------------------------------------------ waiting
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _make_condition(self) -> threading.Condition:
         condition = self._own_condition
         if condition is None:
             with _BIRTH:
@@ -197,12 +199,15 @@ class ScalerFuture(Future[Any]):
                 self._session.flush()  # somebody is about to wait
         return condition
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
+    def _make_waiters(self) -> list[Any]:
         # Only ever called with the condition held.
         if self._own_waiters is None:
             self._own_waiters = _Waiters()
         return self._own_waiters
+
+    if not TYPE_CHECKING:  # a checker sees the attributes of `Future`: `as_completed` is typed for what could be set
+        _condition = property(_make_condition)
+        _waiters = property(_make_waiters)
 
     def _load(self, timeout: float | None) -> tuple[Any, BaseException | None]:
         if self._state == PENDING:
@@ -269,7 +274,7 @@ class ScalerFuture(Future[Any]):
         with _BIRTH:
             self._parked = tuple([other for other in self._parked if other is not parked])
 
-    async def _wait_in_loop(self) -> Any:
+    async def _wait_in_loop(self) -> T:
         from scaler_trio.client.event_loop import LoopEvent, run_in_thread
 
         event = LoopEvent()
@@ -321,9 +326,9 @@ class ScalerFuture(Future[Any]):
         return settle(((self, (self.task_id, cancelled, b"", (), 0.0)),))
 
 
-def settle(results: Iterable[tuple[ScalerFuture, Row]]) -> bool:
+def settle(results: Iterable[tuple[ScalerFuture[Any], Row]]) -> bool:
     """Give futures their results, wake who waits, queue their callbacks; False if any was settled already."""
-    awaited: list[tuple[ScalerFuture, Row]] = []
+    awaited: list[tuple[ScalerFuture[Any], Row]] = []
     parked: list[Parked] = []
     fresh = True
     with _BIRTH:
@@ -383,14 +388,14 @@ class _Waiters(list[Any]):
         super().append(waiter)
 
 
-def _call_back(callback: Callable[[Any], object], future: ScalerFuture) -> None:
+def _call_back(callback: Callable[[Any], object], future: ScalerFuture[Any]) -> None:
     try:
         callback(future)
     except Exception:
         LOGGER.exception("exception calling callback for %r", future)
 
 
-def _release_with(future: ScalerFuture, objects: tuple[bytes, ...]) -> "weakref.finalize[Any, Any]":
+def _release_with(future: ScalerFuture[Any], objects: tuple[bytes, ...]) -> "weakref.finalize[Any, Any]":
     finalizer = weakref.finalize(future, future._session.release, objects)
     finalizer.atexit = False  # the scheduler releases everything of a client that is gone
     return finalizer

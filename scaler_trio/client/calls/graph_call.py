@@ -34,9 +34,9 @@ class GraphCall:
         self._payloads: dict[tuple[int, ...], bytes] = {}  # of nodes that take only results, by their inputs' indices
         self._numbers = {call.name: next(session.numbers) for call in plan.calls}
         self.number = next(session.numbers)
-        self.futures: dict[str, ScalerFuture] = {}
+        self.futures: dict[str, ScalerFuture[Any]] = {}
         for key in keys:
-            future = ScalerFuture(session, self._numbers.get(key, 0))
+            future: ScalerFuture[Any] = ScalerFuture(session, self._numbers.get(key, 0))
             if key in plan.values:
                 future.preset(plan.values[key])
             else:

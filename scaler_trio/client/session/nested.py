@@ -8,7 +8,7 @@ submitted through it. Closing a client cancels that, and nothing else.
 import os
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from scaler_protocol.messages import TaskOptions
 from scaler_trio.client.calls.functions import FunctionCache
@@ -63,7 +63,7 @@ class NestedSession(Session):
 
     def submit(
         self, function: ev.Function, payload: bytes, objects: tuple[bytes, ...], options: TaskOptions
-    ) -> ScalerFuture:
+    ) -> ScalerFuture[Any]:
         """As the session."""
         future = self._base.submit(function, payload, objects, options)
         self.gave(future.task_id)

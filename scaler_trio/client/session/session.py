@@ -172,10 +172,10 @@ class Session:
 
     def submit(
         self, function: ev.Function, payload: bytes, objects: tuple[bytes, ...], options: TaskOptions
-    ) -> ScalerFuture:
+    ) -> ScalerFuture[Any]:
         """Send a task, now if nothing is under way, else with those that follow within about a millisecond."""
         number = next(self.numbers)
-        future = ScalerFuture(self, number)
+        future: ScalerFuture[Any] = ScalerFuture(self, number)
         batch = self._batch
         batch.append((number, function, payload, objects, options, future))
         if self.pins.counts:
