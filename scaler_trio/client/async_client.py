@@ -293,6 +293,10 @@ class AsyncClient:
     def __repr__(self) -> str:
         return repr(self._client).replace("Client", "AsyncClient", 1)
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self._client._html("AsyncClient")
+
 
 async def _run(call: ArrayCall, steps: Steps) -> list[Any]:
     """Take the steps in threads, and wait between them in the event loop."""

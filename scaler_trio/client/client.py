@@ -18,11 +18,12 @@ from scaler_trio.client.calls.graph_call import GraphCall
 from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS, ResultIterator
 from scaler_trio.client.calls.progress import Progress
 from scaler_trio.client.finding import find_address, find_token
-from scaler_trio.client.options import Options, change_options
+from scaler_trio.client.options import Options, change_options, shown_option
 from scaler_trio.client.session import nested as nested_sessions
 from scaler_trio.client.session.objects import CallObjects, FreshObjects
 from scaler_trio.client.session.session import Session
 from scaler_trio.config.collector import collector_paused
+from scaler_trio.errors import ClientClosed
 from scaler_trio.net import Address
 from scaler_trio.serialization import (
     BlockWriter,
@@ -485,10 +486,39 @@ class Client:
         return _connect, (self.address, self._arguments, self._options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._session.error is not None else "connected"
-        return f"<Client of {self.address}, {state}>"
+        return f"<Client of {self.address}, {self._standing()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self._html("Client")
 
     # ------------------------------------------------------------------------------------------------------- inside
+
+    def _standing(self) -> str:
+        error = self._session.error
+        if error is None:
+            return "connected"
+        return "closed" if isinstance(error, ClientClosed) else "lost"
+
+    def _html(self, title: str) -> str:
+        from scaler_trio.config.display import table
+
+        error = self._session.error
+        changed = {
+            name: value
+            for name in sorted(Options.__annotations__)
+            if (value := shown_option(self._options, name)) != shown_option(DEFAULT_OPTIONS, name)
+        }
+        return table(
+            title,
+            {
+                "scheduler": self.address,
+                "state": self._standing(),
+                "reason": None if error is None else str(error),
+                "unfinished": len(self._session.unfinished()) if error is None else None,
+                "options": ", ".join(f"{name}={value}" for name, value in changed.items()),
+            },
+        )
 
     def _plan_graph(self, graph: Mapping[str, Any], keys: Sequence[str]) -> GraphCall:
         self._session.check_usable()

@@ -20,6 +20,7 @@ from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.calls.outcomes import VALUE, load_failure, load_value
 from scaler_trio.client.calls.profiling import ProfilingInfo, profiling_info
+from scaler_trio.config.display import duration, table
 from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import RemoteTraceback, ScalerError
 
@@ -57,6 +58,7 @@ class ScalerFuture(Future[T]):
     _parked: tuple[Parked, ...] = ()  # released when it is settled
     _done_callbacks: list[Callable[[Any], object]] = []  # noqa: RUF012 - never changed, replaced by the first callback
     _outcome = VALUE
+    _name = ""  # of its function, or of its node
     _payload: Any = b""
     _seconds = 0.0
     _profile: Row | None = None
@@ -177,7 +179,22 @@ class ScalerFuture(Future[T]):
         return profiling_info(self._seconds, self._profile)
 
     def __repr__(self) -> str:
-        return f"<ScalerFuture of task {self.task_id}: {self._state.lower().replace('_and_notified', '')}>"
+        name = f", {self._name}" if self._name else ""
+        return f"<ScalerFuture of task {self.task_id}{name}: {self._standing()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks. Asks nobody: why it waits is told only as far as the client knows it."""
+        return table(
+            "ScalerFuture",
+            {
+                "function": self._name,
+                "task": self.task_id,
+                "state": self._standing(),
+                "where": self._session.whereabouts(self.task_id) if self._state == PENDING else None,
+                "error": self._shown_error(),
+                "ran for": duration(self._seconds) if self._seconds else None,
+            },
+        )
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Wait within an asyncio or Trio event loop.
@@ -185,6 +202,20 @@ class ScalerFuture(Future[T]):
         A result that is stored is loaded in a thread. A cancellation of the wait cancels the task.
         """
         return self._wait_in_loop().__await__()
+
+    def _standing(self) -> str:
+        if self._state == PENDING:
+            return "pending"
+        if self._state == CANCELLED_AND_NOTIFIED:
+            return "cancelled"
+        loaded = self._loaded
+        failed = self._outcome != VALUE or (loaded is not _NOTHING and loaded[1] is not None)
+        return "failed" if failed else "finished"
+
+    def _shown_error(self) -> str | None:
+        """What it raised, if anybody has asked for that before: to load it here would run what a task has sent."""
+        error = self._loaded[1] if self._loaded is not _NOTHING else None
+        return None if error is None else f"{type(error).__name__}: {_text_of(error)}"
 
     # ------------------------------------------------------------------------------------------------------ waiting
 
@@ -386,6 +417,13 @@ class _Waiters(list[Any]):
         if type(event := getattr(waiter, "event", None)) is threading.Event:
             event.__class__ = _WaitingEvent
         super().append(waiter)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # of a class of the user's
+        return f"(its text cannot be had: {type(failure).__name__})"
 
 
 def _call_back(callback: Callable[[Any], object], future: ScalerFuture[Any]) -> None:

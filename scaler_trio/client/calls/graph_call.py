@@ -37,6 +37,7 @@ class GraphCall:
         self.futures: dict[str, ScalerFuture[Any]] = {}
         for key in keys:
             future: ScalerFuture[Any] = ScalerFuture(session, self._numbers.get(key, 0))
+            future._name = key
             if key in plan.values:
                 future.preset(plan.values[key])
             else:

@@ -77,6 +77,10 @@ class NestedSession(Session):
             self._given = given = given & self._base.unfinished()
             self._look_at = 2 * len(given) + GIVEN
 
+    def unfinished(self) -> set[int]:
+        """The numbers of what this client has submitted and what has no result yet."""
+        return self._given & self._base.unfinished()
+
     def close(self) -> None:
         """Cancel what is unfinished of this client; the connection stays. Idempotent."""
         if not self._is_closed:
