@@ -18,7 +18,7 @@ from tests.kit.processes import WORKER, alive, below
 from tests.kit.services import START_S, Command, free_ports, three_services
 from tests.kit.waiting import wait_until
 
-STATUS_S = 1.0
+STATUS_S = 2.0
 """How often a worker reports how it is."""
 
 
@@ -137,7 +137,7 @@ def test_amounts_of_capabilities_are_no_news() -> None:
                 with_gpu = client.options(capabilities={"gpu": 1, "linux": -1})
                 assert with_gpu.map(abs, [-1, -2, -3]) == [1, 2, 3]
                 before = [len(command.output) for command in (objects, scheduler, manager)]
-                ends_at = time.monotonic() + 3 * STATUS_S
+                ends_at = time.monotonic() + 2 * STATUS_S
                 while time.monotonic() < ends_at:  # of every kind, while workers report how they are
                     assert with_gpu.submit(abs, -1).result(20) == 1
                     with_gpu.map(abs, range(20))
