@@ -111,7 +111,8 @@ class RemoteError(Exception):
 
 
 DisconnectedError = ConnectionLost
-ClientQuitException = ClientClosed
+ClientQuitException = ClientShutdownException = ClientCancelledException = ClientClosed
+WorkerDiedError = ProcessorDiedError  # whatever died, process or worker: it counts towards the task's crash limit
 MissingObjects = ObjectLost
 ObjectStorageException = ObjectStorageFailed
 DeserializeObjectError = CannotUnpickle

@@ -7,7 +7,7 @@ rows and loading many results above all, is done in threads of the loop's own po
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar, Unpack
+from typing import Any, Final, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from scaler_trio.client.calls.array_call import ArrayCall, Steps
 from scaler_trio.client.calls.async_results import AsyncResults
@@ -18,6 +18,7 @@ from scaler_trio.client.event_loop import LoopEvent, finish_in_thread, run_in_th
 from scaler_trio.client.options import Options
 from scaler_trio.serialization import ObjectReference, Serializer
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _END: Final = object()
@@ -77,7 +78,13 @@ class AsyncClient:
         """Where it is connected to."""
         return self._client.address
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ScalerFuture:
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ScalerFuture[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> ScalerFuture[T]: ...  # type: ignore[overload-cannot-match]
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> ScalerFuture[T]:
         """Run ``fn(*args, **kwargs)`` on a worker; await what it returns. Never waits for the network.
 
         The arguments are pickled here and now; what is large is better stored by ``send_object`` first.
@@ -88,30 +95,96 @@ class AsyncClient:
         """
         return self._client.submit(fn, *args, **kwargs)
 
+    @overload
     async def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,  # noqa: ASYNC109 - as below
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    async def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,  # noqa: ASYNC109 - as below
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> list[T | BaseException]: ...
+
+    async def map(
+        self,
+        fn: Callable[..., T],
         /,
         *iterables: Iterable[Any],
         timeout: float | None = None,  # noqa: ASYNC109 - it belongs to the map, whose error says how far it came
         progress: bool = False,
         return_exceptions: bool = False,
-    ) -> list[Any]:
+    ) -> list[T] | list[T | BaseException]:
         """``list(map(fn, *iterables))``, on the workers; as of ``Client.map``. The iterables are read in a thread."""
         return await _run(*self._client._map_call(fn, iterables, timeout, progress, return_exceptions))
 
+    @overload
     async def starmap(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as below
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    async def starmap(
+        self,
+        fn: Callable[..., T],
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as below
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> list[T | BaseException]: ...
+
+    async def starmap(
+        self,
+        fn: Callable[..., T],
         /,
         iterable: Iterable[Iterable[Any]],
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - as of map
         progress: bool = False,
         return_exceptions: bool = False,
-    ) -> list[Any]:
+    ) -> list[T] | list[T | BaseException]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
         return await _run(*self._client._starmap_call(fn, iterable, timeout, progress, return_exceptions))
+
+    @overload
+    def imap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncResults[T]: ...
+
+    @overload
+    def imap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool,
+    ) -> AsyncResults[T | BaseException]: ...
 
     def imap(
         self,
@@ -120,7 +193,7 @@ class AsyncClient:
         *iterables: Iterable[Any],
         buffersize: int = BUFFER_ITEMS,
         return_exceptions: bool = False,
-    ) -> AsyncResults[T]:
+    ) -> AsyncResults[T] | AsyncResults[T | BaseException]:
         """Like ``map``, for ``async for``: items are read as results are asked for, so that an endless iterable works.
 
         A failed item raises at its place; the iteration can go on after it.
@@ -134,6 +207,26 @@ class AsyncClient:
             self._client.imap(fn, *iterables, buffersize=buffersize, return_exceptions=return_exceptions)
         )
 
+    @overload
+    def imap_unordered(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncResults[T]: ...
+
+    @overload
+    def imap_unordered(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool,
+    ) -> AsyncResults[T | BaseException]: ...
+
     def imap_unordered(
         self,
         fn: Callable[..., T],
@@ -141,11 +234,24 @@ class AsyncClient:
         *iterables: Iterable[Any],
         buffersize: int = BUFFER_ITEMS,
         return_exceptions: bool = False,
-    ) -> AsyncResults[T]:
+    ) -> AsyncResults[T] | AsyncResults[T | BaseException]:
         """``imap`` with results in the order in which they come."""
         return AsyncResults(
             self._client.imap_unordered(fn, *iterables, buffersize=buffersize, return_exceptions=return_exceptions)
         )
+
+    @overload
+    async def get(
+        self, graph: Mapping[str, Any], keys: Sequence[str], *, block: Literal[True] = True
+    ) -> dict[str, Any]: ...
+
+    @overload
+    async def get(
+        self, graph: Mapping[str, Any], keys: Sequence[str], *, block: Literal[False]
+    ) -> dict[str, ScalerFuture[Any]]: ...
+
+    @overload
+    async def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool) -> dict[str, Any]: ...
 
     async def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool = True) -> dict[str, Any]:
         """Run a graph of tasks; the values of ``keys``, or with ``block=False`` their futures; as of ``Client.get``."""
@@ -157,11 +263,11 @@ class AsyncClient:
                 return dict(call.futures)
             return {key: await future for key, future in call.futures.items()}
 
-    async def send_object(self, obj: Any, name: str | None = None) -> ObjectReference:
+    async def send_object(self, obj: T, name: str | None = None) -> ObjectReference[T]:
         """Store a value once, for any number of tasks; as of ``Client.send_object``."""
         return await run_in_thread(self._client.send_object, obj, name)
 
-    async def fetch(self, reference: ObjectReference) -> Any:
+    async def fetch(self, reference: ObjectReference[T]) -> T:
         """The value that a reference stands for, in a copy of its own; as of ``Client.fetch``."""
         return await run_in_thread(self._client.fetch, reference)
 
@@ -186,6 +292,10 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return repr(self._client).replace("Client", "AsyncClient", 1)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self._client._html("AsyncClient")
 
 
 async def _run(call: ArrayCall, steps: Steps) -> list[Any]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
 from scaler_trio.client.calls.array_call import ArrayCall, Steps
@@ -19,11 +19,12 @@ from scaler_trio.client.calls.graph_call import GraphCall
 from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS, ResultIterator
 from scaler_trio.client.calls.progress import Progress
 from scaler_trio.client.finding import find_address, find_token
-from scaler_trio.client.options import Options, change_options
+from scaler_trio.client.options import Options, change_options, shown_option
 from scaler_trio.client.session import nested as nested_sessions
 from scaler_trio.client.session.objects import CallObjects, FreshObjects
 from scaler_trio.client.session.session import Session
 from scaler_trio.config.collector import collector_paused
+from scaler_trio.errors import ClientClosed
 from scaler_trio.net import Address
 from scaler_trio.serialization import (
     BlockWriter,
@@ -48,6 +49,7 @@ _SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray
 _AT_HAND: Final = (*_SIZED, deque, itertools.count, itertools.repeat)
 """Iterables whose next item is there at once: who asks for results may read them."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -126,7 +128,15 @@ class Client:
 
     # --------------------------------------------------------------------------------------------------------- work
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ScalerFuture:
+    # First for the parameters of ``fn`` and what they make of its result; then for arguments that stand for others, as
+    # references do, also within lists. mypy takes the first for as broad as the second, which it is not.
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ScalerFuture[T]: ...
+
+    @overload
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> ScalerFuture[T]: ...  # type: ignore[overload-cannot-match]
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> ScalerFuture[T]:
         """Run ``fn(*args, **kwargs)`` on a worker. Never waits for the network.
 
         Raises:
@@ -142,12 +152,12 @@ class Client:
 
     def submit_verbose(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         capabilities: Mapping[str, int] | None = None,
         reserialize: bool = False,
-    ) -> ScalerFuture:
+    ) -> ScalerFuture[T]:
         """``submit(fn, *args, **kwargs)`` with what else the call needs beside its arguments.
 
         Args:
@@ -161,23 +171,45 @@ class Client:
         )
         args, kwargs, packer = tuple(args), dict(kwargs or {}), self._packer
         if packer is not None:
-            fn, args, kwargs = packer.function(fn), packer.row(args), packer.keywords(kwargs)
-        function = self._functions.get(fn, Style.CALL)
+            args, kwargs = packer.row(args), packer.keywords(kwargs)
+        function = self._functions.get(fn if packer is None else packer.function(fn), Style.CALL)
         dumped = dump_call(args, kwargs, FreshObjects(self._session.objects) if reserialize else self._sink)
         future = self._submit(function, dumped.payload, dumped.objects, options)
         if packer is not None:
             future.unpack_with(packer.unpack)
         return future
 
+    @overload
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> list[T | BaseException]: ...
+
+    def map(
+        self,
+        fn: Callable[..., T],
         /,
         *iterables: Iterable[Any],
         timeout: float | None = None,
         progress: bool = False,
         return_exceptions: bool = False,
-    ) -> list[Any]:
+    ) -> list[T] | list[T | BaseException]:
         """``list(map(fn, *iterables))``, on the workers; results in order.
 
         When an item fails, what has not started is cancelled, what runs is waited for, and the exception of the lowest
@@ -197,19 +229,63 @@ class Client:
         call, steps = self._map_call(fn, iterables, timeout, progress, return_exceptions)
         return call.run(steps)
 
+    @overload
     def starmap(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        timeout: float | None = None,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[T]: ...
+
+    @overload
+    def starmap(
+        self,
+        fn: Callable[..., T],
+        /,
+        iterable: Iterable[Iterable[Any]],
+        *,
+        timeout: float | None = None,
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> list[T | BaseException]: ...
+
+    def starmap(
+        self,
+        fn: Callable[..., T],
         /,
         iterable: Iterable[Iterable[Any]],
         *,
         timeout: float | None = None,
         progress: bool = False,
         return_exceptions: bool = False,
-    ) -> list[Any]:
+    ) -> list[T] | list[T | BaseException]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
         call, steps = self._starmap_call(fn, iterable, timeout, progress, return_exceptions)
         return call.run(steps)
+
+    @overload
+    def imap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: Literal[False] = False,
+    ) -> ResultIterator[T]: ...
+
+    @overload
+    def imap(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool,
+    ) -> ResultIterator[T | BaseException]: ...
 
     def imap(
         self,
@@ -218,7 +294,7 @@ class Client:
         *iterables: Iterable[Any],
         buffersize: int = BUFFER_ITEMS,
         return_exceptions: bool = False,
-    ) -> ResultIterator[T]:
+    ) -> ResultIterator[T] | ResultIterator[T | BaseException]:
         """Like ``map``, as an iterator: items are read as results are asked for, so that an endless iterable works.
 
         A failed item raises at its place; the iteration can go on after it.
@@ -230,6 +306,26 @@ class Client:
         """
         return self._iterate("imap", fn, iterables, buffersize, return_exceptions, is_ordered=True)
 
+    @overload
+    def imap_unordered(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: Literal[False] = False,
+    ) -> ResultIterator[T]: ...
+
+    @overload
+    def imap_unordered(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        buffersize: int = BUFFER_ITEMS,
+        return_exceptions: bool,
+    ) -> ResultIterator[T | BaseException]: ...
+
     def imap_unordered(
         self,
         fn: Callable[..., T],
@@ -237,9 +333,20 @@ class Client:
         *iterables: Iterable[Any],
         buffersize: int = BUFFER_ITEMS,
         return_exceptions: bool = False,
-    ) -> ResultIterator[T]:
+    ) -> ResultIterator[T] | ResultIterator[T | BaseException]:
         """``imap`` with results in the order in which they come."""
         return self._iterate("imap_unordered", fn, iterables, buffersize, return_exceptions, is_ordered=False)
+
+    @overload
+    def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: Literal[True] = True) -> dict[str, Any]: ...
+
+    @overload
+    def get(
+        self, graph: Mapping[str, Any], keys: Sequence[str], *, block: Literal[False]
+    ) -> dict[str, ScalerFuture[Any]]: ...
+
+    @overload
+    def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool) -> dict[str, Any]: ...
 
     def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool = True) -> dict[str, Any]:
         """Run a graph of tasks, sent as a whole; the values of ``keys``, in their order.
@@ -263,7 +370,7 @@ class Client:
         with call.cancelled_on_error():
             return {key: future.result() for key, future in call.futures.items()}
 
-    def send_object(self, obj: Any, name: str | None = None) -> ObjectReference:
+    def send_object(self, obj: T, name: str | None = None) -> ObjectReference[T]:
         """Store a value once, for any number of tasks: use the reference as, or inside, their arguments.
 
         It stays stored until the reference is garbage, or ``clear``. Later changes of ``obj`` are not seen.
@@ -274,14 +381,16 @@ class Client:
         """
         self._session.check_usable()
         if self._packer is not None:
-            obj = self._packer.value(obj)
-        object_id, size_bytes = write_object(obj, _NewObjects(self._session))
-        reference = ObjectReference(object_id, size_bytes, name)
+            packed: Any = self._packer.value(obj)
+        else:
+            packed = obj
+        object_id, size_bytes = write_object(packed, _NewObjects(self._session))
+        reference: ObjectReference[T] = ObjectReference(object_id, size_bytes, name)
         finalizer = weakref.finalize(reference, self._session.release, (object_id,))
         finalizer.atexit = False
         return reference
 
-    def fetch(self, reference: ObjectReference) -> Any:
+    def fetch(self, reference: ObjectReference[T]) -> T:
         """The value that a reference stands for, in a copy of its own.
 
         Raises:
@@ -291,7 +400,7 @@ class Client:
         self._session.check_usable()
         if type(reference) is not ObjectReference:
             raise TypeError(f"fetch() takes a reference that send_object() gave, not {reference!r:.100}")
-        value = load_object(self._session.objects.read(reference.object_id))
+        value: T = load_object(self._session.objects.read(reference.object_id))
         return value if self._packer is None else self._packer.unpack(value)
 
     def options(self, **options: Unpack[Options]) -> "Client":
@@ -388,10 +497,39 @@ class Client:
         return _connect, (self.address, self._arguments, self._options)
 
     def __repr__(self) -> str:
-        state = "closed" if self._session.error is not None else "connected"
-        return f"<Client of {self.address}, {state}>"
+        return f"<Client of {self.address}, {self._standing()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return self._html("Client")
 
     # ------------------------------------------------------------------------------------------------------- inside
+
+    def _standing(self) -> str:
+        error = self._session.error
+        if error is None:
+            return "connected"
+        return "closed" if isinstance(error, ClientClosed) else "lost"
+
+    def _html(self, title: str) -> str:
+        from scaler_trio.config.display import table
+
+        error = self._session.error
+        changed = {
+            name: value
+            for name in sorted(Options.__annotations__)
+            if (value := shown_option(self._options, name)) != shown_option(DEFAULT_OPTIONS, name)
+        }
+        return table(
+            title,
+            {
+                "scheduler": self.address,
+                "state": self._standing(),
+                "reason": None if error is None else str(error),
+                "unfinished": len(self._session.unfinished()) if error is None else None,
+                "options": ", ".join(f"{name}={value}" for name, value in changed.items()),
+            },
+        )
 
     def _plan_graph(self, graph: Mapping[str, Any], keys: Sequence[str]) -> GraphCall:
         self._session.check_usable()

@@ -64,6 +64,14 @@ def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOpti
     return changed
 
 
+def shown_option(options: TaskOptions, name: str) -> str:
+    """An option's value, for people."""
+    value = getattr(options, _FIELDS.get(name, name))
+    if name == "capabilities":
+        value = dict(value)
+    return "…" if isinstance(value, bytes) and value else repr(value)  # pickled classes
+
+
 def _dump_retry_on(given: Any) -> bytes:
     classes = given if isinstance(given, tuple) else (given,)
     for one in classes:

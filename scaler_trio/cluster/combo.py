@@ -98,6 +98,7 @@ class SchedulerClusterCombo:
         except BaseException:  # a Ctrl-C, above all
             launch.finish()
             raise
+        self._n_workers = n_workers
         self._address = report["address"]
         self._object_storage_address = report["object_storage_address"]
         self._launch = launch
@@ -125,8 +126,23 @@ class SchedulerClusterCombo:
         self.shutdown()
 
     def __repr__(self) -> str:
+        return f"<SchedulerClusterCombo at {self._address}, {self._standing()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks; without the token, as notebooks are passed on."""
+        from scaler_trio.config.display import table
+
+        return table(
+            "SchedulerClusterCombo",
+            {
+                "scheduler": self._address,
+                "object storage": self._object_storage_address,
+                "state": self._standing(),
+                "workers": self._n_workers,
+            },
+        )
+
+    def _standing(self) -> str:
         if not self._finalizer.alive:
-            state = "shut down"
-        else:
-            state = "running" if self._launch.is_running else "ended unexpectedly"
-        return f"<SchedulerClusterCombo at {self._address}, {state}>"
+            return "shut down"
+        return "running" if self._launch.is_running else "ended unexpectedly"

@@ -4,10 +4,12 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from scaler_trio.client import Client
 from scaler_trio.errors import ObjectStorageFailed, ScalerError, SerializationError
+
+T = TypeVar("T")
 
 _SHUT_DOWN = "cannot schedule new futures after shutdown"
 
@@ -26,7 +28,7 @@ class ScalerExecutor(Executor):
         # The client keeps a future alive until it is done, so those that are missing here need nobody to wait.
         self._futures: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run ``fn(*args, **kwargs)`` on a worker.
 
         What cannot be sent, as it cannot be pickled or stored, fails the future and not this call.

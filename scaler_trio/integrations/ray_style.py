@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from scaler_trio.client import Client
 from scaler_trio.serialization import ObjectReference
 
-Reference = Future[Any] | ObjectReference
+Reference = Future[Any] | ObjectReference[Any]
 """What stands for a value: a call's, or one that ``put`` stored."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _AMOUNTS = {"num_gpus": "gpu"}
 _PLAIN = ("num_cpus",)
@@ -86,7 +86,7 @@ class RayStyle:
             raise TimeoutError(f"not all of {len(futures)} calls were done after {timeout} s")
         return [self.get(reference) for reference in references]
 
-    def put(self, value: Any) -> ObjectReference:
+    def put(self, value: T) -> ObjectReference[T]:
         """Store a value once, for any number of calls."""
         return self._client.send_object(value)
 

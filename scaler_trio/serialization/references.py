@@ -7,12 +7,15 @@ They reduce to a call of a module-level function that looks into the context of 
 import pickle
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 
 from scaler_protocol import Buffer
+from scaler_trio.config.display import amount, table
 from scaler_trio.serialization.objects import load_object
+
+T_co = TypeVar("T_co", covariant=True)  # a reference to an int is one to an object
 
 
 class Sink(Protocol):
@@ -58,8 +61,8 @@ class _Context(threading.local):
 context = _Context()
 
 
-@frozen
-class ObjectReference:
+@frozen(repr=False)
+class ObjectReference(Generic[T_co]):
     """A value that was sent once (``client.send_object``) and may be used as, or inside, any argument.
 
     A task receives the value itself, in a copy of its own.
@@ -68,6 +71,15 @@ class ObjectReference:
     object_id: bytes
     size_bytes: int
     name: str | None = None
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name is not None else ""
+        return f"<ObjectReference{name} to {amount(self.size_bytes)}, {self.object_id.hex()}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        rows = {"name": self.name, "size": amount(self.size_bytes), "object": self.object_id.hex()}
+        return table("ObjectReference", rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if context.named is not None:

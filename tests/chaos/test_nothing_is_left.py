@@ -101,7 +101,7 @@ def test_files_of_a_cluster_whose_owner_and_launcher_were_killed_are_swept_by_th
     left = files()
     assert len(left) > len(before)
     with SchedulerClusterCombo(n_workers=0):
-        assert not set(files()) & set(left)
+        assert not set(files()) & (set(left) - set(before))  # other clusters may be running
     assert files() == before
 
 

@@ -141,3 +141,13 @@ def test_a_result_that_the_storage_has_no_room_for_is_the_same_error_as_an_argum
                 with pytest.raises(ObjectStorageFailed, match="it is larger than the memory for objects"):
                     call()
             assert client.submit(abs, -1).result() == 1
+
+
+def test_a_notebook_shows_where_a_cluster_is_and_not_its_token() -> None:
+    with SchedulerClusterCombo(n_workers=0) as cluster:
+        html = cluster._repr_html_()
+        assert cluster.get_address() in html
+        assert ">running<" in html
+        assert cluster.token not in html
+        assert cluster.token not in repr(cluster)
+    assert ">shut down<" in cluster._repr_html_()

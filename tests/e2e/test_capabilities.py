@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
-import trio
 
 from scaler_trio import Client, NoWorkerError, SchedulerClusterCombo
-from scaler_trio.worker.agent.agent import run_worker
-from scaler_trio.worker.settings import WorkerSettings
+from tests.kit.workers import worker
 
 
 def hold(seconds: float) -> tuple[float, float]:
@@ -23,34 +18,6 @@ def hold(seconds: float) -> tuple[float, float]:
 
 def most_at_once(spans: list[tuple[float, float]]) -> int:
     return max(sum(start <= at < end for start, end in spans) for at, _ in spans)
-
-
-@contextmanager
-def worker(cluster: SchedulerClusterCombo, *, slots: int, **capabilities: int) -> Iterator[None]:
-    """A worker of its own, in this process; combos and managers give each worker one slot."""
-    token = cluster.token.encode() if isinstance(cluster.token, str) else cluster.token
-    settings = WorkerSettings(
-        cluster.get_address(), token=token, slots=slots, capabilities=tuple(capabilities.items()), name="with a gpu"
-    )
-    stop: list[Callable[[], None]] = []
-    started = threading.Event()
-
-    async def main() -> None:
-        with trio.CancelScope() as scope:
-            run_soon = trio.lowlevel.current_trio_token().run_sync_soon
-            stop.append(lambda: run_soon(scope.cancel))
-            started.set()
-            await run_worker(settings)
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    try:
-        assert started.wait(10)
-        yield
-    finally:
-        stop[0]()
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def test_amounts_are_enforced_and_other_tasks_go_beside() -> None:

@@ -64,6 +64,31 @@ def run(cluster: SchedulerClusterCombo, count: int) -> None:
     assert max(grown.values()) < 60, grown
 
 
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_1_000_000_submits_with_different_arguments_leave_nothing(cluster: SchedulerClusterCombo) -> None:
+    """Each argument is pickled by itself, and each task has a future: none of it may stay when that is dropped."""
+    batch = 5_000
+    with Client(cluster.get_address()) as client:
+
+        def work(start: int, end: int) -> None:
+            for at in range(start, end, batch):
+                futures = [client.submit(discard, f"{number:0{ITEM_BYTES}d}") for number in range(at, at + batch)]
+                assert [future.result(60) for future in futures] == [None] * batch
+                watch.sample()
+
+        watch = Watch()
+        work(0, 50_000)  # what is made once is there
+        watch = Watch()
+        started = time.monotonic()
+        work(50_000, 1_050_000)
+        took_s = time.monotonic() - started
+    grown = watch.grown_megabytes()
+    print(f"1,000,000 submits of {ITEM_BYTES} bytes in {took_s:.1f} s; grown by megabytes: {grown}")
+    assert max(grown.values()) < 20, grown  # their arguments have 100 MB, their futures as much
+
+
 def test_300_000_items_take_little_memory_anywhere(cluster: SchedulerClusterCombo) -> None:
     run(cluster, 300_000)
 

@@ -19,8 +19,11 @@ from scaler_trio import Client, ProcessorDiedError, SchedulerClusterCombo, TaskC
 from scaler_trio.errors import NestingLimitError
 from tests.kit.processes import ClusterProcesses
 from tests.kit.waiting import wait_until
+from tests.kit.workers import worker
 
 PATIENCE_S = 30.0
+WAITING_LIMIT = 64
+"""Of one slot, as docs/guides/nested.md says."""
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +275,45 @@ def test_a_recursion_without_an_end_ends_with_an_error() -> None:
         with pytest.raises(NestingLimitError, match="200"):
             client.submit(without_end, without_end, 0).result(timeout=50)
         assert client.submit(square, 9).result(timeout=5) == 81
+
+
+@pytest.mark.slow
+def test_tasks_that_wait_take_bounded_memory_however_many_there_are(tmp_path: Path) -> None:
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    started.mkdir()
+
+    def hold() -> None:
+        while not gate.exists():
+            time.sleep(0.01)
+
+    def parent(n: int) -> int:  # by value: a processor that imports this module has all that tests need in memory
+        with Client() as client:
+            child = client.options(capabilities={"gate": 1}).submit(abs, -n)
+            (started / str(n)).touch()
+            return int(child.result())
+
+    def waiting() -> int:
+        return len(os.listdir(started))
+
+    with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+        with worker(cluster, slots=1, gate=1):
+            holder = client.options(capabilities={"gate": 1}).submit(hold)
+            wait_until(lambda: "it runs" in holder.explain(), holder.explain)
+            futures = [client.submit(parent, n) for n in range(200)]
+            wait_until(lambda: waiting() >= WAITING_LIMIT, waiting, timeout_s=PATIENCE_S)
+            processors = ClusterProcesses.of(cluster.get_address()).processors()
+            # One more would start within milliseconds: the slot is free, and 136 are ready.
+            ends_at = time.monotonic() + 2
+            while time.monotonic() < ends_at:
+                assert waiting() == WAITING_LIMIT
+                time.sleep(0.05)
+            megabytes = [process.memory_full_info().pss / 1e6 for process in processors]
+            print(f"{len(megabytes)} processors, {sum(megabytes):.0f} MB in all, {max(megabytes):.1f} MB at most")
+            assert len(processors) <= WAITING_LIMIT + 2
+            assert sum(megabytes) < 14 * (WAITING_LIMIT + 2)
+            assert not any(future.done() for future in futures)
+            gate.touch()
+            assert [future.result(timeout=PATIENCE_S) for future in futures] == list(range(200))
 
 
 def test_spares_end_when_nobody_needs_them() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from scaler_trio import CannotPickle, Client
+from scaler_trio import CannotPickle, Client, SchedulerClusterCombo
+from tests.kit.processes import ClusterProcesses, is_alive
+from tests.kit.waiting import wait_until
 
 
 class Flaky(Exception):
@@ -109,3 +113,25 @@ def test_the_options_of_a_client_that_can_not_travel_are_an_error_at_once(client
 
     with pytest.raises(CannotPickle, match="retry_on"):
         client.options(max_retries=1, retry_on=make())
+
+
+def test_a_worker_that_is_told_to_end_is_no_crash_of_its_task(tmp_path: Path) -> None:
+    runs, gate = tmp_path / "runs", tmp_path / "gate"
+
+    def work() -> int:
+        with runs.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+        while not gate.exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+        future = client.options(crash_limit=1).submit(work)
+        wait_until(runs.exists, "the task to run")
+        processes = ClusterProcesses.of(cluster.get_address())
+        (agent,) = processes.agents()
+        agent.terminate()
+        wait_until(lambda: not is_alive(agent), "the worker to end")
+        gate.touch()
+        assert future.result(20) == int(runs.read_text().split()[-1])
+        assert len(runs.read_text().split()) == 2

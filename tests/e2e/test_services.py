@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import stat
 import time
 from pathlib import Path
@@ -16,6 +17,24 @@ from scaler_trio import AuthenticationFailed, Client
 from tests.kit.processes import WORKER, alive, below
 from tests.kit.services import START_S, Command, free_ports, three_services
 from tests.kit.waiting import wait_until
+
+STATUS_S = 2.0
+"""How often a worker reports how it is."""
+
+
+def bind(address: str) -> None:
+    """What a server does: fails if anybody listens there."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    socket.create_server((host.strip("[]"), int(port)), family=family).close()
+
+
+def has_ipv6() -> bool:
+    try:
+        bind("tcp://[::1]:0")
+    except OSError:
+        return False
+    return True
 
 
 def test_three_services_without_any_token_flag_serve_a_client_of_the_same_user() -> None:
@@ -80,6 +99,50 @@ def test_each_service_ends_soon_and_leaves_nothing_when_it_is_told_to(number: si
             assert time.monotonic() - started < 4, command.shown()
             assert alive(family) == []
             assert "Traceback" not in command.shown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_ports_of_a_service_are_free_as_soon_as_it_has_ended(number: signal.Signals) -> None:
+    with three_services() as commands, Client(commands[1].address) as client:
+        array = np.arange(100_000, dtype=float)
+        assert client.submit(np.sum, array).result(20) == array.sum()  # there are connections to both
+        addresses = [commands[1].address, commands[0].address]
+        with pytest.raises(OSError, match="in use"):
+            bind(addresses[0])
+        for command, address in zip((commands[1], commands[0]), addresses, strict=True):
+            command.stop(number)
+            bind(address)
+        with Command("scaler_scheduler", addresses[0], "--object-storage-address", addresses[1]) as again:
+            assert again.address == addresses[0]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no [::1]")
+def test_a_whole_cluster_at_an_ipv6_address() -> None:
+    with three_services(host="[::1]") as (objects, scheduler, _), Client(scheduler.address) as client:
+        assert scheduler.address.startswith("tcp://[::1]:")
+        assert objects.address.startswith("tcp://[::1]:")
+        assert client.map(abs, range(-100, 0)) == list(range(100, 0, -1))
+        array = np.arange(1_000_000, dtype=float)
+        assert (client.submit(np.negative, array).result(20) == -array).all()
+        assert client.fetch(client.send_object("text")) == "text"
+
+
+def test_amounts_of_capabilities_are_no_news() -> None:
+    with Command("scaler_object_storage_server", "tcp://127.0.0.1:0") as objects:
+        arguments = ["tcp://127.0.0.1:0", "--object-storage-address", objects.address]
+        with Command("scaler_scheduler", *arguments) as scheduler:
+            arguments = ["baremetal_native", scheduler.address, "--max-task-concurrency", "2"]
+            arguments += ["--per-worker-capabilities", "gpu=2,linux"]
+            with Command("scaler_worker_manager", *arguments) as manager, Client(scheduler.address) as client:
+                with_gpu = client.options(capabilities={"gpu": 1, "linux": -1})
+                assert with_gpu.map(abs, [-1, -2, -3]) == [1, 2, 3]
+                before = [len(command.output) for command in (objects, scheduler, manager)]
+                ends_at = time.monotonic() + 2 * STATUS_S
+                while time.monotonic() < ends_at:  # of every kind, while workers report how they are
+                    assert with_gpu.submit(abs, -1).result(20) == 1
+                    with_gpu.map(abs, range(20))
+                after = [len(command.output) for command in (objects, scheduler, manager)]
+                assert after == before, (scheduler.shown(), manager.shown())
 
 
 def test_a_manager_that_waits_ends_when_it_is_told_to() -> None:

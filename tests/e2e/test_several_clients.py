@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scaler_trio import Client, ClientClosed, SchedulerClusterCombo
+from scaler_trio import Client, ClientClosed, ObjectReference, SchedulerClusterCombo
 from tests.kit.waiting import wait_until
 
 
@@ -117,6 +117,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
     "imap": lambda client: list(client.imap(square, [1])),
     "get": lambda client: client.get({"a": (square, 1)}, ["a"]),
     "send_object": lambda client: client.send_object(bytes(100_000)),
+    "fetch": lambda client: client.fetch(ObjectReference(bytes(16), 1)),
     "options": lambda client: client.options(priority=1).submit(square, 1),
     "executor": lambda client: client.executor().submit(square, 1).result(5),
     "clear": lambda client: client.clear(),

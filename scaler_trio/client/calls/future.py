@@ -14,17 +14,20 @@ import weakref
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from scaler_protocol.fields import Row
 from scaler_protocol.messages import Outcome
 from scaler_trio.client.calls.outcomes import VALUE, load_failure, load_value
 from scaler_trio.client.calls.profiling import ProfilingInfo, profiling_info
+from scaler_trio.config.display import duration, table
 from scaler_trio.config.enclosing import waiting
 from scaler_trio.errors import ObjectStorageFailed, RemoteTraceback, ScalerError
 
 if TYPE_CHECKING:
     from scaler_trio.client.session.session import Session
+
+T = TypeVar("T")
 
 EXPLAINED_FROM_S: Final = 1.0
 """A ``TimeoutError`` after at least so long says why: who polls with shorter ones does not want to know."""
@@ -42,7 +45,7 @@ class Parked(Protocol):
         ...
 
 
-class ScalerFuture(Future[Any]):
+class ScalerFuture(Future[T]):
     """The result of one task, later. A ``concurrent.futures.Future``, usable with ``wait`` and ``as_completed``.
 
     Ownership: large results are stored until they are loaded or the future is dropped.
@@ -55,6 +58,7 @@ class ScalerFuture(Future[Any]):
     _parked: tuple[Parked, ...] = ()  # released when it is settled
     _done_callbacks: list[Callable[[Any], object]] = []  # noqa: RUF012 - never changed, replaced by the first callback
     _outcome = VALUE
+    _name = ""  # of its function, or of its node
     _payload: Any = b""
     _seconds = 0.0
     _profile: Row | None = None
@@ -69,7 +73,7 @@ class ScalerFuture(Future[Any]):
 
     # ------------------------------------------------------------------------------------------------------- asking
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """The value; waits for it.
 
         Raises:
@@ -81,6 +85,7 @@ class ScalerFuture(Future[Any]):
         loaded = self._loaded
         if loaded is _NOTHING:
             loaded = self._load(timeout)
+        value: T
         value, error = loaded
         if error is None:
             return value
@@ -174,19 +179,47 @@ class ScalerFuture(Future[Any]):
         return profiling_info(self._seconds, self._profile)
 
     def __repr__(self) -> str:
-        return f"<ScalerFuture of task {self.task_id}: {self._state.lower().replace('_and_notified', '')}>"
+        name = f", {self._name}" if self._name else ""
+        return f"<ScalerFuture of task {self.task_id}{name}: {self._standing()}>"
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def _repr_html_(self) -> str:
+        """For notebooks. Asks nobody: why it waits is told only as far as the client knows it."""
+        return table(
+            "ScalerFuture",
+            {
+                "function": self._name,
+                "task": self.task_id,
+                "state": self._standing(),
+                "where": self._session.whereabouts(self.task_id) if self._state == PENDING else None,
+                "error": self._shown_error(),
+                "ran for": duration(self._seconds) if self._seconds else None,
+            },
+        )
+
+    def __await__(self) -> Generator[Any, Any, T]:
         """Wait within an asyncio or Trio event loop.
 
         A result that is stored is loaded in a thread. A cancellation of the wait cancels the task.
         """
         return self._wait_in_loop().__await__()
 
+    def _standing(self) -> str:
+        if self._state == PENDING:
+            return "pending"
+        if self._state == CANCELLED_AND_NOTIFIED:
+            return "cancelled"
+        loaded = self._loaded
+        failed = self._outcome != VALUE or (loaded is not _NOTHING and loaded[1] is not None)
+        return "failed" if failed else "finished"
+
+    def _shown_error(self) -> str | None:
+        """What it raised, if anybody has asked for that before: to load it here would run what a task has sent."""
+        error = self._loaded[1] if self._loaded is not _NOTHING else None
+        return None if error is None else f"{type(error).__name__}: {_text_of(error)}"
+
     # ------------------------------------------------------------------------------------------------------ waiting
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _make_condition(self) -> threading.Condition:
         condition = self._own_condition
         if condition is None:
             with _BIRTH:
@@ -197,12 +230,15 @@ class ScalerFuture(Future[Any]):
                 self._session.flush()  # somebody is about to wait
         return condition
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
+    def _make_waiters(self) -> list[Any]:
         # Only ever called with the condition held.
         if self._own_waiters is None:
             self._own_waiters = _Waiters()
         return self._own_waiters
+
+    if not TYPE_CHECKING:  # a checker sees the attributes of `Future`: `as_completed` is typed for what could be set
+        _condition = property(_make_condition)
+        _waiters = property(_make_waiters)
 
     def _load(self, timeout: float | None) -> tuple[Any, BaseException | None]:
         if self._state == PENDING:
@@ -271,7 +307,7 @@ class ScalerFuture(Future[Any]):
         with _BIRTH:
             self._parked = tuple([other for other in self._parked if other is not parked])
 
-    async def _wait_in_loop(self) -> Any:
+    async def _wait_in_loop(self) -> T:
         from scaler_trio.client.event_loop import LoopEvent, run_in_thread
 
         event = LoopEvent()
@@ -327,9 +363,9 @@ class ScalerFuture(Future[Any]):
         return settle(((self, (self.task_id, cancelled, b"", (), 0.0)),))
 
 
-def settle(results: Iterable[tuple[ScalerFuture, Row]]) -> bool:
+def settle(results: Iterable[tuple[ScalerFuture[Any], Row]]) -> bool:
     """Give futures their results, wake who waits, queue their callbacks; False if any was settled already."""
-    awaited: list[tuple[ScalerFuture, Row]] = []
+    awaited: list[tuple[ScalerFuture[Any], Row]] = []
     parked: list[Parked] = []
     fresh = True
     with _BIRTH:
@@ -389,14 +425,21 @@ class _Waiters(list[Any]):
         super().append(waiter)
 
 
-def _call_back(callback: Callable[[Any], object], future: ScalerFuture) -> None:
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # of a class of the user's
+        return f"(its text cannot be had: {type(failure).__name__})"
+
+
+def _call_back(callback: Callable[[Any], object], future: ScalerFuture[Any]) -> None:
     try:
         callback(future)
     except Exception:
         LOGGER.exception("exception calling callback for %r", future)
 
 
-def _release_with(future: ScalerFuture, objects: tuple[bytes, ...]) -> "weakref.finalize[Any, Any]":
+def _release_with(future: ScalerFuture[Any], objects: tuple[bytes, ...]) -> "weakref.finalize[Any, Any]":
     finalizer = weakref.finalize(future, future._session.release, objects)
     finalizer.atexit = False  # the scheduler releases everything of a client that is gone
     return finalizer

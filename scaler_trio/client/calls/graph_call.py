@@ -35,9 +35,10 @@ class GraphCall:
         self._numbers = {call.name: next(session.numbers) for call in plan.calls}
         self.number = next(session.numbers)
         self._is_cancelled = False
-        self.futures: dict[str, ScalerFuture] = {}
+        self.futures: dict[str, ScalerFuture[Any]] = {}
         for key in keys:
-            future = ScalerFuture(session, self._numbers.get(key, 0))
+            future: ScalerFuture[Any] = ScalerFuture(session, self._numbers.get(key, 0))
+            future._name = key
             if key in plan.values:
                 future.preset(plan.values[key])
             else:

@@ -107,6 +107,10 @@ class ClientCore:
         """Whether nothing is unfinished."""
         return not (self._tasks.sent or self._tasks.unsent or self._arrays or self._graphs)
 
+    def is_sent(self, number: int) -> bool:
+        """Whether the scheduler was told of this task or node, on this connection or an earlier one."""
+        return number in self._tasks.sent or number in self._graph_of
+
     def unfinished(self) -> set[int]:
         """The numbers of all tasks, graphs and arrays that have not ended."""
         return {*self._tasks.sent, *self._tasks.unsent, *self._graphs, *self._arrays}

@@ -8,7 +8,7 @@ submitted through it. Closing a client cancels that, and nothing else.
 import os
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from scaler_protocol.messages import TaskOptions
 from scaler_trio.client.calls.functions import FunctionCache
@@ -64,7 +64,7 @@ class NestedSession(Session):
 
     def submit(
         self, function: ev.Function, payload: bytes, objects: tuple[bytes, ...], options: TaskOptions
-    ) -> ScalerFuture:
+    ) -> ScalerFuture[Any]:
         """As the session."""
         future = self._base.submit(function, payload, objects, options)
         self.gave(future.task_id)
@@ -77,6 +77,10 @@ class NestedSession(Session):
         if len(given) > self._look_at:
             self._given = given = given & self._base.unfinished()
             self._look_at = 2 * len(given) + GIVEN
+
+    def unfinished(self) -> set[int]:
+        """The numbers of what this client has submitted and what has no result yet."""
+        return self._given & self._base.unfinished()
 
     def close(self) -> None:
         """Cancel what is unfinished of this client; the connection stays. Idempotent."""

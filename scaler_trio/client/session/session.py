@@ -176,10 +176,11 @@ class Session:
 
     def submit(
         self, function: ev.Function, payload: bytes, objects: tuple[bytes, ...], options: TaskOptions
-    ) -> ScalerFuture:
+    ) -> ScalerFuture[Any]:
         """Send a task, now if nothing is under way, else with those that follow within about a millisecond."""
         number = next(self.numbers)
-        future = ScalerFuture(self, number)
+        future: ScalerFuture[Any] = ScalerFuture(self, number)
+        future._name = function.name
         batch = self._batch
         batch.append((number, function, payload, objects, options, future))
         if self.pins.counts:
@@ -326,6 +327,16 @@ class Session:
         self.flush()
         with self._lock:
             return self._core.unfinished()
+
+    def whereabouts(self, number: int) -> str:
+        """Where an unfinished task is, as far as it is known here. Takes no lock, sends and asks nothing."""
+        if self.error is not None:
+            return str(self.error)
+        if self._link is None:
+            return f"the connection to {self.address} is lost, and tried again"
+        if self._core.is_sent(number):
+            return "with the scheduler; explain() asks it what the task waits for"
+        return "not sent yet"
 
     def give_up(self, wanted: Callable[[int], bool], reason: str) -> None:
         """Cancel what is unfinished and has such a number; whoever waits for it gets a ``TaskCancelled``."""

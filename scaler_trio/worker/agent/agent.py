@@ -69,6 +69,7 @@ class Agent:
         self._nursery: trio.Nursery | None = None
         self._failure: WorkerFailed | None = None
         self._is_leaving = False
+        self._is_told_to_end = False
         self._was_shut_down = False
 
     async def run(self) -> bool:
@@ -84,17 +85,20 @@ class Agent:
         if self._template is None:
             self._template = TemplateHandle.begin(self.settings)
         try:
-            async with trio.open_nursery() as self._nursery:
-                for forwarder in self._forwarders:
-                    self._nursery.start_soon(forwarder.run)
-                self._nursery.start_soon(self._hear_template, self._template)
-                self._nursery.start_soon(self._keep_time)
-                self.apply(e.Tick())
-                try:
-                    await keep_connected(self)
-                except WorkerFailed as error:
-                    self._fail(error)
-                self._nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as outside:
+                outside.start_soon(self._hear_cancel)
+                async with trio.open_nursery() as self._nursery:
+                    for forwarder in self._forwarders:
+                        self._nursery.start_soon(forwarder.run)
+                    self._nursery.start_soon(self._hear_template, self._template)
+                    self._nursery.start_soon(self._keep_time)
+                    self.apply(e.Tick())
+                    try:
+                        await keep_connected(self)
+                    except WorkerFailed as error:
+                        self._fail(error)
+                    self._nursery.cancel_scope.cancel()
+                outside.cancel_scope.cancel()
         finally:
             for processor in self.processors.values():
                 processor.close()  # an idle one ends by itself
@@ -250,9 +254,10 @@ class Agent:
 
     async def serve(self, link: Link) -> None:
         """One connection, from its handshake to its end."""
+        link_scope = trio.CancelScope(shield=True)  # a cancellation from outside leaves it the goodbye to write
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.run)
+                nursery.start_soon(_run_until, link, link_scope)
                 nursery.start_soon(self._send_again, link)
                 nursery.start_soon(self._report_status, link)
                 self._link = link
@@ -269,12 +274,28 @@ class Agent:
                     link.close(str(error), by_us=True)
                 except ConnectionClosed:
                     pass  # the link remembers why
+                except trio.Cancelled:
+                    await trio.lowlevel.cancel_shielded_checkpoint()  # `_hear_cancel` has run then
+                    if self._is_told_to_end and not self._is_leaving:
+                        link.send(m.Goodbye("the worker was told to end"))
+                        with trio.move_on_after(FAREWELL_S, shield=True):
+                            await link.wait_outbox(0)
+                    raise
+                finally:
+                    link_scope.cancel()
                 nursery.cancel_scope.cancel()
         finally:
             self._link = None
             link.close("the worker ended")
             self._resend.clear()
             self.apply(e.Disconnected())
+
+    async def _hear_cancel(self) -> None:
+        """Tell a cancellation from outside from one that a failure within causes: only the former is no crash."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._is_told_to_end = True
 
     async def _send_again(self, link: Link) -> None:
         while True:
@@ -422,6 +443,11 @@ class Agent:
             self.apply(*[self._look(p) for p in self.processors.values() if p.is_ready])
         if is_due:
             self.apply(e.Tick())
+
+
+async def _run_until(link: Link, scope: trio.CancelScope) -> None:
+    with scope:
+        await link.run()
 
 
 async def run_worker(settings: WorkerSettings, template: TemplateHandle | None = None) -> bool:
