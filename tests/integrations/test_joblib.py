@@ -100,7 +100,8 @@ def test_without_a_client_it_connects_by_the_environment(
 
     def threads() -> list[str]:
         gc.collect()  # joblib's objects refer to each other
-        return [thread.name for thread in threading.enumerate() if thread.name.startswith("scaler client")]
+        ours = f"scaler client of {cluster.get_address()}"
+        return [thread.name for thread in threading.enumerate() if thread.name == ours]
 
     wait_until(lambda: not threads(), threads)
 
