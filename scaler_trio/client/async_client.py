@@ -127,7 +127,7 @@ class AsyncClient:
         return_exceptions: bool = False,
     ) -> list[T] | list[T | BaseException]:
         """``list(map(fn, *iterables))``, on the workers; as of ``Client.map``. The iterables are read in a thread."""
-        return await _run(*self._client._map_call(fn, iterables, timeout, progress, return_exceptions))
+        return await _run(*self._client._calls.map_call(fn, iterables, timeout, progress, return_exceptions))
 
     @overload
     async def starmap(
@@ -164,7 +164,7 @@ class AsyncClient:
         return_exceptions: bool = False,
     ) -> list[T] | list[T | BaseException]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
-        return await _run(*self._client._starmap_call(fn, iterable, timeout, progress, return_exceptions))
+        return await _run(*self._client._calls.starmap_call(fn, iterable, timeout, progress, return_exceptions))
 
     @overload
     def imap(
@@ -256,9 +256,9 @@ class AsyncClient:
     async def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: bool = True) -> dict[str, Any]:
         """Run a graph of tasks; the values of ``keys``, or with ``block=False`` their futures; as of ``Client.get``."""
         client = self._client
-        call = client._plan_graph(graph, keys)
+        call = client._calls.plan_graph(graph, keys)
         with call.cancelled_on_error():
-            await run_in_thread(client._send_graph, call)
+            await run_in_thread(client._calls.send_graph, call)
             if not block:
                 return dict(call.futures)
             return {key: await future for key, future in call.futures.items()}

@@ -1,40 +1,29 @@
 """``Client``: what users hold. Connects, pickles, submits; everything else is behind it."""
 
-import itertools
-import operator
 import os
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
+
+from attrs import evolve
 
 from scaler_protocol.messages import DEFAULT_OPTIONS, TaskOptions
-from scaler_trio.client.calls.array_call import ArrayCall, Steps
 from scaler_trio.client.calls.functions import FunctionCache
 from scaler_trio.client.calls.future import ScalerFuture
-from scaler_trio.client.calls.graph import pack_graph, plan
-from scaler_trio.client.calls.graph_call import GraphCall
 from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS, ResultIterator
-from scaler_trio.client.calls.progress import Progress
+from scaler_trio.client.calls.making import Calls
 from scaler_trio.client.finding import find_address, find_token
 from scaler_trio.client.options import Options, change_options, shown_option
 from scaler_trio.client.session import nested as nested_sessions
-from scaler_trio.client.session.objects import CallObjects, FreshObjects
 from scaler_trio.client.session.session import Session
-from scaler_trio.config.collector import collector_paused
 from scaler_trio.errors import ClientClosed
 from scaler_trio.net import Address
 from scaler_trio.serialization import (
-    BlockWriter,
     ObjectReference,
     Packer,
     Serializer,
-    Sink,
-    Style,
-    dump_call,
-    function_name,
     load_object,
     write_object,
 )
@@ -42,12 +31,6 @@ from scaler_trio.serialization import (
 if TYPE_CHECKING:
     from scaler_trio.integrations.executor import ScalerExecutor
     from scaler_trio.integrations.pool import ScalerPool
-
-_SIZED: Final = (list, tuple, range, dict, set, frozenset, str, bytes, bytearray)
-"""Containers whose ``len`` is the number of items that they give."""
-
-_AT_HAND: Final = (*_SIZED, deque, itertools.count, itertools.repeat)
-"""Iterables whose next item is there at once: who asks for results may read them."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,20 +86,18 @@ class Client:
         """All of it but the connection."""
         where = Address.parse(find_address(address))
         self._arguments = {"timeout": timeout, "reconnect_timeout": reconnect_timeout, "serializer": serializer}
-        self._packer = None if serializer is None else Packer(serializer)
-        self._options = DEFAULT_OPTIONS
-        self._functions = FunctionCache()
         self._session: Session
         look_for_token = partial(find_token, str(where), token, token_file)
         look_for_token()  # what is no token is an error here; one that is not there yet may come while we try
         make = partial(Session, where, look_for_token, timeout_s=timeout, reconnect_timeout_s=reconnect_timeout)
         nested = nested_sessions.join(where, make) if token is None and token_file is None else None
         if nested is not None:
-            self._session, self._functions = nested
+            self._session, functions = nested
         else:
-            self._session = make()
-        self._submit = self._session.submit
-        self._sink: Sink = self._session.objects
+            self._session, functions = make(), FunctionCache()
+        self._calls = Calls(
+            self._session, functions, None if serializer is None else Packer(serializer), DEFAULT_OPTIONS
+        )
         # A dropped client lets its thread end once nothing is unfinished; at the interpreter's end all are closed.
         self._finalizer = weakref.finalize(self, self._session.stop_when_idle)
         self._finalizer.atexit = False
@@ -143,12 +124,7 @@ class Client:
             CannotPickle: the function or an argument; the text names it.
             ScalerError: the client is closed, or the scheduler lost for good.
         """
-        if self._packer is not None:
-            return self.submit_verbose(fn, args, kwargs)
-        self._session.check_usable()
-        function = self._functions.get(fn, Style.CALL)
-        dumped = dump_call(args, kwargs, self._sink)
-        return self._submit(function, dumped.payload, dumped.objects, self._options)
+        return self._calls.submit(fn, args, kwargs)
 
     def submit_verbose(
         self,
@@ -165,19 +141,11 @@ class Client:
             reserialize: store large arguments anew, without comparing them with what is stored. The result is the same:
                 a change in place is never missed.
         """
-        self._session.check_usable()
-        options = (
-            self._options if capabilities is None else change_options(self._options, {"capabilities": capabilities})
-        )
-        args, kwargs, packer = tuple(args), dict(kwargs or {}), self._packer
-        if packer is not None:
-            args, kwargs = packer.row(args), packer.keywords(kwargs)
-        function = self._functions.get(fn if packer is None else packer.function(fn), Style.CALL)
-        dumped = dump_call(args, kwargs, FreshObjects(self._session.objects) if reserialize else self._sink)
-        future = self._submit(function, dumped.payload, dumped.objects, options)
-        if packer is not None:
-            future.unpack_with(packer.unpack)
-        return future
+        calls = self._calls
+        options = calls.options
+        if capabilities is not None:
+            options = change_options(options, {"capabilities": capabilities})
+        return calls.submit_with(fn, tuple(args), dict(kwargs or {}), options, reserialize=reserialize)
 
     @overload
     def map(
@@ -226,7 +194,7 @@ class Client:
             ScalerError: the client is closed, or the scheduler lost for good.
             Exception: what an item raised, or ``CannotPickle`` for one that cannot be sent.
         """
-        call, steps = self._map_call(fn, iterables, timeout, progress, return_exceptions)
+        call, steps = self._calls.map_call(fn, iterables, timeout, progress, return_exceptions)
         return call.run(steps)
 
     @overload
@@ -264,7 +232,7 @@ class Client:
         return_exceptions: bool = False,
     ) -> list[T] | list[T | BaseException]:
         """``list(itertools.starmap(fn, iterable))``, on the workers; otherwise like ``map``."""
-        call, steps = self._starmap_call(fn, iterable, timeout, progress, return_exceptions)
+        call, steps = self._calls.starmap_call(fn, iterable, timeout, progress, return_exceptions)
         return call.run(steps)
 
     @overload
@@ -304,7 +272,7 @@ class Client:
             buffersize: items in flight: read, and their results not asked for.
             return_exceptions: give exceptions instead of raising them.
         """
-        return self._iterate("imap", fn, iterables, buffersize, return_exceptions, is_ordered=True)
+        return self._calls.iterate("imap", fn, iterables, buffersize, return_exceptions, is_ordered=True, keeps=self)
 
     @overload
     def imap_unordered(
@@ -335,7 +303,9 @@ class Client:
         return_exceptions: bool = False,
     ) -> ResultIterator[T] | ResultIterator[T | BaseException]:
         """``imap`` with results in the order in which they come."""
-        return self._iterate("imap_unordered", fn, iterables, buffersize, return_exceptions, is_ordered=False)
+        return self._calls.iterate(
+            "imap_unordered", fn, iterables, buffersize, return_exceptions, is_ordered=False, keeps=self
+        )
 
     @overload
     def get(self, graph: Mapping[str, Any], keys: Sequence[str], *, block: Literal[True] = True) -> dict[str, Any]: ...
@@ -363,8 +333,8 @@ class Client:
             DependencyFailed: a node failed and its own error did not come; where it did, that is raised instead.
             Exception: what a node raised.
         """
-        call = self._plan_graph(graph, keys)
-        self._send_graph(call)
+        call = self._calls.plan_graph(graph, keys)
+        self._calls.send_graph(call)
         if not block:
             return dict(call.futures)
         with call.cancelled_on_error():
@@ -380,8 +350,9 @@ class Client:
             CannotPickle: it cannot be pickled.
         """
         self._session.check_usable()
-        if self._packer is not None:
-            packed: Any = self._packer.value(obj)
+        packer = self._calls.packer
+        if packer is not None:
+            packed: Any = packer.value(obj)
         else:
             packed = obj
         object_id, size_bytes = write_object(packed, _NewObjects(self._session))
@@ -401,7 +372,8 @@ class Client:
         if type(reference) is not ObjectReference:
             raise TypeError(f"fetch() takes a reference that send_object() gave, not {reference!r:.100}")
         value: T = load_object(self._session.objects.read(reference.object_id))
-        return value if self._packer is None else self._packer.unpack(value)
+        packer = self._calls.packer
+        return value if packer is None else packer.unpack(value)
 
     def options(self, **options: Unpack[Options]) -> "Client":
         """The same client, whose calls carry these options; closing either closes both.
@@ -423,7 +395,7 @@ class Client:
         """
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._options = change_options(self._options, options)
+        other._calls = evolve(self._calls, options=change_options(self._calls.options, options))
         other.__dict__["_original"] = self
         return other
 
@@ -462,7 +434,7 @@ class Client:
     def clear(self) -> None:
         """Cancel everything unfinished and forget everything stored; references from before are of no use then."""
         self._session.clear()
-        self._functions.clear()
+        self._calls.functions.clear()
 
     def close(self) -> None:
         """Cancel what is unfinished and disconnect; idempotent."""
@@ -494,7 +466,7 @@ class Client:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _connect, (self.address, self._arguments, self._options)
+        return _connect, (self.address, self._arguments, self._calls.options)
 
     def __repr__(self) -> str:
         return f"<Client of {self.address}, {self._standing()}>"
@@ -518,7 +490,7 @@ class Client:
         changed = {
             name: value
             for name in sorted(Options.__annotations__)
-            if (value := shown_option(self._options, name)) != shown_option(DEFAULT_OPTIONS, name)
+            if (value := shown_option(self._calls.options, name)) != shown_option(DEFAULT_OPTIONS, name)
         }
         return table(
             title,
@@ -529,116 +501,6 @@ class Client:
                 "unfinished": len(self._session.unfinished()) if error is None else None,
                 "options": ", ".join(f"{name}={value}" for name, value in changed.items()),
             },
-        )
-
-    def _plan_graph(self, graph: Mapping[str, Any], keys: Sequence[str]) -> GraphCall:
-        self._session.check_usable()
-        if isinstance(keys, str):
-            raise TypeError(f"keys is a sequence of names, and {keys!r} is one name; write [{keys!r}]")
-        if not isinstance(graph, Mapping):
-            raise TypeError(f"the graph is {graph!r:.100}; it must be a mapping of names to nodes")
-        if self._packer is not None:
-            graph = pack_graph(graph, self._packer)
-        with collector_paused():
-            planned = plan(graph, keys)
-        call = GraphCall(self._session, planned, keys)
-        if self._packer is not None:
-            for future in call.futures.values():
-                future.unpack_with(self._packer.unpack)
-        return call
-
-    def _send_graph(self, call: GraphCall) -> None:
-        call.send(self._functions, CallObjects(self._session.objects), self._options)
-
-    def _map_call(
-        self,
-        fn: Callable[..., Any],
-        iterables: Sequence[Iterable[Any]],
-        timeout: float | None,
-        progress: bool,
-        return_exceptions: bool,
-    ) -> tuple[ArrayCall, Steps]:
-        rows, style = _rows_of("map", iterables)
-        return self._array_call(fn, rows, style, iterables, timeout, progress, return_exceptions)
-
-    def _starmap_call(
-        self,
-        fn: Callable[..., Any],
-        iterable: Iterable[Iterable[Any]],
-        timeout: float | None,
-        progress: bool,
-        return_exceptions: bool,
-    ) -> tuple[ArrayCall, Steps]:
-        return self._array_call(fn, iterable, Style.STAR, (iterable,), timeout, progress, return_exceptions)
-
-    def _array_call(
-        self,
-        fn: Callable[..., Any],
-        rows: Iterable[Any],
-        style: Style,
-        iterables: Sequence[Iterable[Any]],
-        timeout: float | None,
-        progress: bool,
-        return_exceptions: bool,
-    ) -> tuple[ArrayCall, Steps]:
-        session = self._session
-        session.check_usable()
-        packed = fn if self._packer is None else self._packer.function(fn)
-        function = self._functions.get(packed, style)
-        counts = [_count(iterable) for iterable in iterables]
-        count = -1 if None in counts else min([n for n in counts if n is not None and n >= 0], default=-1)
-        held_whole = None not in counts
-        sink: Sink = CallObjects(session.objects) if held_whole else session.objects
-        name = function_name(fn)
-        call = ArrayCall(session, name, return_exceptions=return_exceptions, timeout_s=timeout)
-        if self._packer is not None:
-            call.unpack = self._packer.unpack
-        return call, call.steps(
-            function,
-            iter(rows),
-            self._writer(style, sink),
-            count=count,
-            options=self._options,
-            progress=Progress(name, count) if progress else None,
-        )
-
-    def _writer(self, style: Style, sink: Sink) -> BlockWriter:
-        """What pickles the rows of an array, packed by the serializer first."""
-        packer = self._packer
-        if packer is None:
-            return BlockWriter(style, sink)
-        return BlockWriter(style, sink, packer.value if style is Style.ONE else packer.row)
-
-    def _iterate(
-        self,
-        what: str,
-        fn: Callable[..., Any],
-        iterables: Sequence[Iterable[Any]],
-        buffersize: int,
-        return_exceptions: bool,
-        *,
-        is_ordered: bool,
-    ) -> ResultIterator[Any]:
-        session = self._session
-        session.check_usable()
-        if buffersize < 1:
-            raise ValueError(f"buffersize is {buffersize!r}; it must be at least 1")
-        rows, style = _rows_of(what, iterables)
-        name = function_name(fn)
-        packed = fn if self._packer is None else self._packer.function(fn)
-        return ResultIterator(
-            session,
-            name,
-            self._functions.get(packed, style),
-            iter(rows),
-            self._writer(style, session.objects),
-            self._options,
-            is_ordered=is_ordered,
-            in_thread=any(type(iterable) not in _AT_HAND for iterable in iterables),
-            buffer_items=buffersize,
-            return_exceptions=return_exceptions,
-            unpack=None if self._packer is None else self._packer.unpack,
-            keeps=self,
         )
 
 
@@ -654,28 +516,7 @@ class _NewObjects:
         return object_id
 
 
-def _count(iterable: Iterable[Any]) -> int | None:
-    """How many items a container gives, -1 for one that repeats the same item for ever, None for everything else."""
-    if type(iterable) is itertools.repeat:
-        return operator.length_hint(iterable, -1)
-    return len(iterable) if type(iterable) in _SIZED else None  # type: ignore[arg-type]
-
-
-def _rows_of(what: str, iterables: Sequence[Iterable[Any]]) -> tuple[Iterator[Any], Style]:
-    """The rows of a call with these iterables, and how the function takes one."""
-    if not iterables:
-        raise TypeError(f"{what}() needs a function and at least one iterable")
-    iterators = []
-    for place, iterable in enumerate(iterables, 2):
-        try:
-            iterators.append(iter(iterable))
-        except TypeError:
-            text = f"argument {place} of {what}() is {iterable!r:.100}, which is not iterable (no chunk size is needed)"
-            raise TypeError(text) from None
-    return (iterators[0], Style.ONE) if len(iterables) == 1 else (zip(*iterators, strict=False), Style.STAR)
-
-
 def _connect(address: str, arguments: dict[str, Any], options: TaskOptions) -> Client:
     client = Client(address, **arguments)
-    client._options = options
+    client._calls = evolve(client._calls, options=options)
     return client

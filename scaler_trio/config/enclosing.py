@@ -26,13 +26,13 @@ class Waits(Protocol):
     def waiting(self) -> AbstractContextManager[None]: ...
     def announce(self, session: bytes) -> None: ...
     def tell_unfinished(self, is_any: bool) -> None: ...
+    def current(self) -> int: ...
 
 
 class Submitted(Protocol):
     """What tasks of this process have submitted."""
 
-    def mark(self) -> int: ...
-    def give_up_since(self, mark: int) -> None: ...
+    def give_up_of(self, item: int) -> None: ...
 
 
 _NOTHING: Final = nullcontext()
@@ -82,12 +82,12 @@ def tell_unfinished(is_any: bool) -> None:
         _waits.tell_unfinished(is_any)
 
 
-def mark() -> int:
-    """Where to begin with ``give_up_since``."""
-    return 0 if _submitted is None else _submitted.mark()
+def current_item() -> int:
+    """The number of the item that runs in this process, within it."""
+    return 0 if _waits is None else _waits.current()
 
 
-def give_up_since(mark: int) -> None:
-    """A task was interrupted: what was submitted since the mark is wanted by nobody."""
+def give_up_of(item: int) -> None:
+    """An item was interrupted: what it has submitted is wanted by nobody."""
     if _submitted is not None:
-        _submitted.give_up_since(mark)
+        _submitted.give_up_of(item)

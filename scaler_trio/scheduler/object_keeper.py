@@ -16,6 +16,9 @@ from scaler_trio.net import Address, Link, NetError, dial
 RETRY_S = 0.2
 """Between two attempts to reach the server; it may start after us, and be restarted."""
 
+LAST_S = 3.0
+"""How long the scheduler's end waits for a server that cannot be reached, to have it end as well."""
+
 
 @frozen
 class KeepObjects:
@@ -48,6 +51,8 @@ class ObjectKeeper(Actor[KeeperMessage]):
         self._token = token
         self._referred = referred
         self._link: Link | None = None
+        self._is_over = False  # the cluster is shut down …
+        self._told = trio.Event()  # … of which the server has heard on a later connection
         self._undeleted: set[bytes] = set()  # while nobody listens; at most the objects that there are
 
     async def run(self, mailbox: Mailbox[KeeperMessage]) -> None:
@@ -56,10 +61,14 @@ class ObjectKeeper(Actor[KeeperMessage]):
             async for batch in mailbox:
                 for change in batch:
                     self._apply(change)
+            if self._is_over and self._link is None:
+                with trio.move_on_after(LAST_S):
+                    await self._told.wait()
             nursery.cancel_scope.cancel()
 
     def _apply(self, change: KeeperMessage) -> None:
         if isinstance(change, EndStorage):
+            self._is_over = True  # for a server that cannot be reached just now as well
             if self._link is not None:
                 self._link.send(m.Shutdown())
             return
@@ -89,6 +98,9 @@ class ObjectKeeper(Actor[KeeperMessage]):
                     for part in _batches(tuple(self._undeleted)):
                         link.send(m.DeleteObjects(part))
                     self._undeleted.clear()
+                    if self._is_over:
+                        link.send(m.Shutdown())
+                        self._told.set()
                     self._link = link
                     try:
                         while True:

@@ -348,3 +348,34 @@ def test_what_a_task_leaves_behind_goes_on_although_its_processor_is_a_spare(tmp
     with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
         assert client.submit(through_two, str(path)).result(timeout=PATIENCE_S) == "left"
         wait_until(path.exists, "the work to be done", timeout_s=20)
+
+
+def submit_and_leave(folder: str, number: int, seconds: float) -> None:
+    """The first items of a run leave work behind and end; the last one stays, until it is cancelled."""
+    global left_open
+    left_open = Client()
+    left_open.submit(touch_after, f"{folder}/{number}", 1.0)
+    Path(f"{folder}/runs-{number}").touch()
+    time.sleep(seconds)
+
+
+def touch_after(path: str, seconds: float) -> None:
+    time.sleep(seconds)
+    Path(path).touch()
+
+
+def test_a_cancel_takes_along_what_this_task_has_submitted_and_nothing_of_its_neighbours(tmp_path: Path) -> None:
+    with SchedulerClusterCombo(n_workers=1) as cluster, Client(cluster.get_address()) as client:
+        # All of one session; the slow one is the last that submits.
+        quick = [client.submit(submit_and_leave, str(tmp_path), number, 0.0) for number in range(4)]
+        slow = client.submit(submit_and_leave, str(tmp_path), 4, 60.0)
+        wait(quick, PATIENCE_S)
+        wait_until((tmp_path / "runs-4").exists, "the slow one to run")
+        slow.cancel()
+
+        def done() -> list[str]:
+            return sorted(path.name for path in tmp_path.glob("[0-9]"))
+
+        wait_until(lambda: len(done()) == 4, done, timeout_s=20)
+        assert client.submit(square, 3).result(timeout=PATIENCE_S) == 9
+        assert done() == ["0", "1", "2", "3"]

@@ -7,7 +7,7 @@ submitted through it. Closing a client cancels that, and nothing else.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from scaler_protocol.messages import TaskOptions
@@ -115,18 +115,26 @@ class _Numbers:
         return number
 
 
-class _Submitted:
-    """What the processor may ask of the shared session."""
+class _Submitted(Iterator[int]):
+    """The numbers of the shared session, which know where those of the running item begin."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._numbers = session.numbers
+        self._item = -1
+        self._first = 0
 
-    def mark(self) -> int:
-        return next(self._session.numbers)
+    def __next__(self) -> int:
+        number = next(self._numbers)
+        if (item := enclosing.current_item()) != self._item:
+            self._item, self._first = item, number
+        return number
 
-    def give_up_since(self, mark: int) -> None:
-        if self._session.error is None:
-            self._session.give_up(lambda number: number > mark, "the task that had submitted it was cancelled")
+    def give_up_of(self, item: int) -> None:
+        """Cancel what the item has submitted, and not what others did that ran in the same go."""
+        if self._session.error is None and self._item == item:
+            first = self._first
+            self._session.give_up(lambda number: number >= first, "the task that had submitted it was cancelled")
 
 
 _lock = threading.Lock()
@@ -152,7 +160,8 @@ def join(address: Address, make: Callable[[], Session]) -> tuple[NestedSession, 
             session = make()
             session.on_step = lambda: enclosing.tell_unfinished(not session.is_idle)
             session.start()
-            enclosing.share(session.identity, _Submitted(session))
+            submitted = session.numbers = _Submitted(session)
+            enclosing.share(session.identity, submitted)
             _shared = session, FunctionCache()
         return NestedSession(_shared[0]), _shared[1]
 

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from scaler_protocol import LocalProtocolError, Message
@@ -94,7 +94,7 @@ class Session:
         self.identity = identity = secrets.token_bytes(16)
         self.address = address
         self._find_token = find_token
-        self.numbers = itertools.count(1)
+        self.numbers: Iterator[int] = itertools.count(1)
         self.error: ScalerError | None = None  # why it is of no use any more
         self._target = Target(address, find_token, identity, client_name(), timeout_s, reconnect_timeout_s)
         self._lock = threading.Lock()

@@ -311,5 +311,6 @@ class SchedulerCore:
 
     def check_invariants(self) -> None:
         """Raise ``InternalError`` if the tables contradict each other. For tests: it looks at everything."""
-        for fault in broken(self.state):
+        held = {*self.recovery.waiting, *[source for _, _, source, _, _ in self.retries.pauses]}
+        for fault in broken(self.state, held):
             raise InternalError(fault)

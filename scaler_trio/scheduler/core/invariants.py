@@ -1,7 +1,7 @@
 """What must be true of the scheduler's tables between two events."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.core.records import Array, Client, Graph, Source, Task, Worker
@@ -9,8 +9,9 @@ from scaler_trio.scheduler.core.state import SchedulerState
 from scaler_trio.scheduler.core.states import TaskState
 
 
-def broken(state: SchedulerState) -> Iterator[str]:
-    """A sentence for each rule that does not hold."""
+def broken(state: SchedulerState, held: Container[Source]) -> Iterator[str]:
+    """A sentence for each rule that does not hold. ``held`` are ready tasks that rest or are held back."""
+    yield from _stranded(state, held)
     for worker in state.workers.values():
         yield from _worker(state, worker)
     yield from _fleet(state)
@@ -51,6 +52,18 @@ def broken(state: SchedulerState) -> Iterator[str]:
             yield f"attempt {attempt.number} has open rows, and its worker does not list it"
     if state.touched or state.assigned:
         yield "rows for peers were left over after a step"
+
+
+def _stranded(state: SchedulerState, held: Container[Source]) -> Iterator[str]:
+    """A ready task that is in no queue would never be run."""
+    queued = {s.source for suspects in state.ready.suspects.values() for s in suspects if type(s.source) is Task}
+    for client in state.clients.values():
+        for line in client.lines.values():
+            queued.update([source for queue in line.queues.values() for source in queue if type(source) is Task])
+    for client in state.clients.values():
+        for task in client.tasks.values():
+            if task.state is TaskState.READY and task not in queued and task not in held:
+                yield f"task {task.number} of {client.name} is ready and in no queue; its story: {task.story}"
 
 
 def _fleet(state: SchedulerState) -> Iterator[str]:

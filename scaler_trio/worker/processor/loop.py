@@ -81,7 +81,6 @@ class ProcessorLoop:
         self._woken_at = NONE  # the last ``WAKE_AT`` that was answered
         self._interrupted = NONE  # the item that has been interrupted, once
         self._rest: Iterator[Any] = iter(())  # what is left of the run
-        self._mark = 0  # what was submitted from here on, was by this run
         self.waits = ItemWaits(page, sock, give_back=self._end_run, receive=self._receive, check=self._check_interrupt)
 
     def run(self) -> None:
@@ -99,7 +98,6 @@ class ProcessorLoop:
             if is_waited_for and not 0 < self._paces.expected_ns(batch) < self._report_ns:
                 self._report_ns = batch.report_ns
                 self._signal()  # what is done should not wait for what takes long, or nobody knows how long
-            self._mark = enclosing.mark()
             ran = self._execute(self._call(batch), batch.rows(count, self._store), first, started_ns)
             batch.at += ran
             if batch.at == batch.count:
@@ -247,7 +245,7 @@ class ProcessorLoop:
                 break
             except TaskInterrupted:
                 cells[CURRENT] = NONE
-                enclosing.give_up_since(self._mark)
+                enclosing.give_up_of(item)
                 payload = b""  # the outcome says it; whether it is a cancel or a time-out is known to the agent
                 position = self._write_slowly(payload, position)
                 stop = self._stop

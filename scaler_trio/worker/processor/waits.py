@@ -85,6 +85,10 @@ class ItemWaits:
         """Whether tasks that this processor's items have submitted are unfinished. Called often, by any thread."""
         self._page.cells[UNFINISHED] = is_any
 
+    def current(self) -> int:
+        """The item in user code."""
+        return self._page.cells[CURRENT]
+
     def enter(self) -> int:
         """A thread begins to wait; the item that it belongs to, or NONE if no item runs."""
         cells = self._page.cells
