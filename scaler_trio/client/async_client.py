@@ -16,6 +16,7 @@ from scaler_trio.client.calls.lazy_map import BUFFER_ITEMS
 from scaler_trio.client.client import Client
 from scaler_trio.client.event_loop import LoopEvent, finish_in_thread, run_in_thread
 from scaler_trio.client.options import Options
+from scaler_trio.config.enclosing import get_enclosing
 from scaler_trio.serialization import ObjectReference, Serializer
 
 P = ParamSpec("P")
@@ -52,7 +53,11 @@ async def connect(
         AuthenticationFailed: missing or wrong token.
     """
     client = Client.__new__(Client)
-    client._prepare(address, token, token_file, timeout, reconnect_timeout, serializer)
+    arguments = (address, token, token_file, timeout, reconnect_timeout, serializer)
+    if get_enclosing() is None:
+        client._prepare(*arguments)
+    else:  # the session that tasks share may have to be connected first
+        await run_in_thread(client._prepare, *arguments)
     try:
         await client._session.start_in_loop()
         yield AsyncClient(client)

@@ -53,7 +53,9 @@ def change_options(options: TaskOptions, changes: Mapping[str, Any]) -> TaskOpti
                 text = "an amount is at least 0, or -1 for just the name, and below 2 ** 63"
                 raise ValueError(f"capabilities asks for {name!r}: {amount}; {text}")
         fields["capabilities"] = tuple(capabilities.items())
-    if "retry_on" in fields:
+    if changes.get("max_retries") == 0 and "retry_on" not in fields:
+        fields["retry_on"] = b""  # they are switched off, and what they were about has no meaning any more
+    elif "retry_on" in fields:
         fields["retry_on"] = _dump_retry_on(fields["retry_on"])
     try:
         changed = check_options(evolve(options, **fields))

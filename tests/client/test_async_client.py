@@ -47,6 +47,9 @@ class Trio:
     async def sleep(self) -> None:
         await trio.sleep(0.005)
 
+    async def turn(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def cancel_when(self, condition: Callable[[], bool], main: Main) -> None:
         """Run it, and cancel it when the condition holds; it must not have ended by then."""
         async with trio.open_nursery() as nursery:
@@ -75,6 +78,9 @@ class Asyncio(Trio):
 
     async def sleep(self) -> None:
         await asyncio.sleep(0.005)
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
 
     async def cancel_when(self, condition: Callable[[], bool], main: Main) -> None:
         task = asyncio.ensure_future(main())
@@ -512,5 +518,27 @@ def test_it_does_not_travel(with_client: With) -> None:
             pickle.dumps(client)
         with pytest.raises(CannotPickle, match="positional argument"):
             client.submit(abs, client)
+
+    with_client(use)
+
+
+def test_results_that_are_here_leave_other_tasks_their_turns(loop: Trio, with_client: With) -> None:
+    async def use(client: AsyncClient) -> None:
+        turns: list[int] = []
+        results = client.imap(abs, range(2000))
+        given = 0
+
+        async def other() -> None:
+            while given < 2000:
+                turns.append(given)
+                await loop.turn()
+
+        async def read() -> None:
+            nonlocal given
+            async for _ in results:
+                given += 1
+
+        await loop.both(read, other)
+        assert max(b - a for a, b in itertools.pairwise(turns)) <= 128
 
     with_client(use)

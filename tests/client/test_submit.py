@@ -344,3 +344,21 @@ def test_the_traceback_of_a_failed_task_is_its_futures(client: Client) -> None:
     assert "ZeroDivisionError: division by zero" in (future.traceback or "")
     done = client.submit(abs, -1)
     assert (done.result(), done.traceback) == (1, None)
+
+
+def test_retries_may_be_switched_off_again(client: Client) -> None:
+    often = client.options(max_retries=3, retry_on=OSError)
+    assert often.options(max_retries=0).submit(abs, -1).result() == 1
+
+
+def test_each_abandoned_future_has_an_error_of_its_own(client: Client, scheduler: FakeScheduler) -> None:
+    scheduler.paused = True
+    futures = [client.submit(abs, -1) for _ in range(2)]
+    client.close()
+    errors = []
+    for future in futures:
+        with pytest.raises(TaskCancelled) as raised:
+            future.result()
+        errors.append(raised.value)
+    assert str(errors[0]) == str(errors[1])
+    assert errors[0] is not errors[1]

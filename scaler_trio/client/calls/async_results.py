@@ -1,10 +1,13 @@
 """``AsyncResults``: the results of ``imap`` for ``async for``."""
 
 from collections.abc import AsyncIterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from scaler_trio.client.calls.lazy_map import ResultIterator
 from scaler_trio.client.event_loop import LoopEvent, finish_in_thread, run_in_thread
+
+YIELD_ITEMS: Final = 64
+"""Results that are here and given in a row before other tasks of the loop have a turn."""
 
 T = TypeVar("T")
 
@@ -23,12 +26,16 @@ class AsyncResults(AsyncIterator[T], Generic[T]):
     def __init__(self, results: ResultIterator[T]) -> None:
         self._results = results
         self._event = results.wake_with(LoopEvent())
+        self._given = 0
 
     def __aiter__(self) -> "AsyncResults[T]":
         return self
 
     async def __anext__(self) -> T:
         results = self._results
+        self._given += 1
+        if self._given % YIELD_ITEMS == 0:
+            await self._event.wait(0.0)
         while not results.is_ready:
             try:
                 if await run_in_thread(results.advance):

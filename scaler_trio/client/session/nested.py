@@ -31,6 +31,7 @@ class NestedSession(Session):
         self._base = base
         self._given: set[int] = set()
         self._look_at = GIVEN
+        self._seen = 0  # the last number at the last look
         self._is_closed = False
         self.address = base.address
         self.numbers = _Numbers(self)  # type: ignore[assignment]
@@ -75,7 +76,9 @@ class NestedSession(Session):
         given = self._given
         given.add(number)
         if len(given) > self._look_at:
-            self._given = given = given & self._base.unfinished()
+            # Only numbers from before the last look: one that was drawn just now may belong to what has not begun.
+            unfinished, seen, self._seen = self._base.unfinished(), self._seen, number
+            given.difference_update([old for old in list(given) if old <= seen and old not in unfinished])
             self._look_at = 2 * len(given) + GIVEN
 
     def unfinished(self) -> set[int]:

@@ -488,8 +488,10 @@ class Session:
         error = self.error or TaskCancelled(effect.reason)
         if isinstance(error, ClientClosed):
             error = TaskCancelled(f"{error} before the task was done")
-        for owner in effect.owners:
-            owner.dropped(error)
+        for owner in effect.owners:  # each its own: whoever raises it adds his frames to it
+            mine = type(error)(*error.args)
+            mine.__cause__ = error.__cause__
+            owner.dropped(mine)
 
     def _set_known(self, effect: do.Known) -> None:
         self.objects.set_address(effect.object_address)
