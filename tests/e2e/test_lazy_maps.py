@@ -148,3 +148,38 @@ def test_closing_at_any_moment(client: Client) -> None:
         closer.join()
     assert client.map(abs, [-1]) == [1]
     wait_until(lambda: client._session._core.is_idle, "nothing to be left")
+
+
+def test_items_that_come_at_the_very_end_are_not_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that reads ahead ends between the reader's look at its items and at whether more will come."""
+    source: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    results = client.imap(abs, iter(source.get, None))
+    feed = results._feed
+    ahead = feed._ahead
+    assert ahead is not None
+    source.put(-1)
+    assert next(results) == 1
+    taken = feed._blocks.next
+
+    def take(most: int) -> object:
+        block = taken(most)
+        if block is None and not ahead.is_done:
+            source.put(-2)
+            source.put(None)
+            wait_until(lambda: ahead.is_done, "the thread to end")
+        return block
+
+    monkeypatch.setattr(feed._blocks, "next", take)
+    feed.feed()
+    assert list(results) == [2]
+
+
+def test_an_iterable_that_exits_ends_its_reader_and_not_quietly(client: Client) -> None:
+    def leaving() -> Iterator[int]:
+        yield -1
+        raise SystemExit(3)
+
+    results = client.imap(abs, leaving())
+    assert next(results) == 1
+    with pytest.raises(SystemExit):
+        next(results)

@@ -19,7 +19,7 @@ class ReadAhead(Iterator[Any]):
     def __init__(self, rows: Iterator[Any], most: int, wake: Callable[[], None]) -> None:
         self.is_done = False
         self.is_stopped = False
-        self.failure: Exception | None = None  # what the iterable raised; set before `is_done`
+        self.failure: BaseException | None = None  # what the iterable raised; set before `is_done`
         self.in_flight = 0  # items that were taken and are not finished, which count as well
         self._rows = rows
         self._most = most
@@ -73,7 +73,7 @@ class ReadAhead(Iterator[Any]):
                     self._wake()
         except StopIteration:
             pass
-        except Exception as error:
+        except BaseException as error:  # a SystemExit too is for who asks for results
             self.failure = error
         finally:
             self.is_done = True

@@ -91,7 +91,7 @@ class RowFeed:
         self.sent = 0  # rows
         self.given = 0  # results
         self.is_done = False  # no more rows will come
-        self.failure: Exception | None = None  # what the iterable raised instead of its next row
+        self.failure: BaseException | None = None  # what the iterable raised instead of its next row
         self.unsent: deque[Ended] = deque()  # rows that could not be pickled
         self._ahead = ReadAhead(rows, buffer_items, lambda: stream.event.set()) if in_thread else None
         self._blocks = Blocks(rows if self._ahead is None else self._ahead, writer, 1)
@@ -122,17 +122,17 @@ class RowFeed:
     def feed(self) -> None:
         """Send some rows. What the iterable raises is kept, but for an interrupt of this thread."""
         stream, ahead = self.stream, self._ahead
-        if ahead is not None:
-            ahead.in_flight = self.in_flight
+        # Asked before: the last items may come between the look at them and this.
+        is_whole = ahead is None or ahead.is_done
         try:
             block = self._blocks.next(min(self._buffer_items - self.in_flight, limits.BLOCK_ROWS))
         except Exception as error:
             self.failure, block = error, None
         handle = stream.session.handle
         if block is None:
+            if not is_whole and self.failure is None:
+                return
             if ahead is not None and self.failure is None:
-                if not ahead.is_done:
-                    return
                 self.failure = ahead.failure
             self.is_done = True
             if stream.is_open:
@@ -152,6 +152,8 @@ class RowFeed:
                 stream.number, block.count, block.page_rows, block.void, block.objects, block.offsets, block.data
             )
         )
+        if self._ahead is not None:
+            self._ahead.in_flight = self.in_flight
         for row, refusal in block.errors.items():
             self.unsent.append(Ended(first + row, int(Outcome.ERROR), None, refusal))
         if stream.is_abandoned:  # meanwhile, by another thread, which may have found nothing open yet
