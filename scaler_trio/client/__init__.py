@@ -6,5 +6,6 @@ from scaler_trio.client.calls.graph import node
 from scaler_trio.client.calls.lazy_map import ResultIterator
 from scaler_trio.client.calls.profiling import ProfilingInfo
 from scaler_trio.client.client import Client
+from scaler_trio.config.enclosing import waiting
 
-__all__ = ["AsyncClient", "Client", "ProfilingInfo", "ResultIterator", "ScalerFuture", "connect", "node"]
+__all__ = ["AsyncClient", "Client", "ProfilingInfo", "ResultIterator", "ScalerFuture", "connect", "node", "waiting"]

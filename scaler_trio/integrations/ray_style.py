@@ -3,13 +3,16 @@
 What Ray has beyond tasks and objects is not here: no actors, no placement groups, no libraries.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, update_wrapper
 from typing import Any, TypeVar
 
-from scaler_trio.client import Client
+from scaler_trio.client import Client, waiting
 from scaler_trio.serialization import ObjectReference
 
 Reference = Future[Any] | ObjectReference[Any]
@@ -35,7 +38,7 @@ class RemoteFunction:
         waits = {value for value in (*args, *kwargs.values()) if isinstance(value, Future)}
         if not waits:
             return self._calls.submit(self._function, *args, **kwargs)
-        return _Chained(partial(self._calls.submit, self._function), args, kwargs, waits).future
+        return _Chained(partial(self._calls.submit, self._function), args, kwargs, waits)
 
     def options(self, **settings: Any) -> "RemoteFunction":
         """The same function with other settings, as ``remote`` takes them."""
@@ -82,8 +85,11 @@ class RayStyle:
         if isinstance(references, ObjectReference):
             return self._client.fetch(references)
         futures = [reference for reference in references if isinstance(reference, Future)]
-        if timeout is not None and wait_for(futures, timeout).not_done:
-            raise TimeoutError(f"not all of {len(futures)} calls were done after {timeout} s")
+        if timeout is not None:
+            with _waiting_for(futures):
+                open_ = wait_for(futures, timeout).not_done
+            if open_:
+                raise TimeoutError(f"not all of {len(futures)} calls were done after {timeout} s")
         return [self.get(reference) for reference in references]
 
     def put(self, value: T) -> ObjectReference[T]:
@@ -97,12 +103,16 @@ class RayStyle:
         if not 0 < num_returns <= len(references):
             raise ValueError(f"num_returns is {num_returns}; it must be between 1 and {len(references)}")
         open_ = {reference for reference in references if isinstance(reference, Future)}
-        while len(references) - len(open_) < num_returns:
-            done, open_ = wait_for(open_, timeout, return_when=FIRST_COMPLETED)
-            if not done:
-                break
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with _waiting_for(open_):
+            while len(references) - len(open_) < num_returns:
+                left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+                done, open_ = wait_for(open_, left_s, return_when=FIRST_COMPLETED)
+                if not done:
+                    break
         ready = [reference for reference in references if reference not in open_][:num_returns]
-        return ready, [reference for reference in references if reference not in ready]
+        given = set(ready)
+        return ready, [reference for reference in references if reference not in given]
 
     def cancel(self, reference: "Future[Any]", *, force: bool = False) -> None:
         """Cancel a call, wherever it is."""
@@ -117,8 +127,8 @@ class RayStyle:
         self._client.close()
 
 
-class _Chained:
-    """A call that waits for futures: its own future is there at once."""
+class _Chained(Future[Any]):
+    """The future of a call that waits for futures: it is there at once, and the call is made when they are done."""
 
     def __init__(
         self,
@@ -127,31 +137,74 @@ class _Chained:
         kwargs: dict[str, Any],
         waits: set["Future[Any]"],
     ) -> None:
-        self.future: Future[Any] = Future()
+        super().__init__()
         self._call = (submit, args, kwargs)
-        self._left = set(waits)
+        self._lock = threading.RLock()  # a callback of the future may cancel it
+        self._left: set[Future[Any]] | None = set(waits)  # None: the call is made
+        self._inner: Future[Any] | None = None
         for one in waits:
             one.add_done_callback(self._is_done)
 
+    def result(self, timeout: float | None = None) -> Any:
+        """As of any future; within a task its slot is free meanwhile, or what it waits for might never run."""
+        with _waiting_for((self,)):
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The same."""
+        with _waiting_for((self,)):
+            return super().exception(timeout)
+
+    def cancel(self) -> bool:
+        """Cancel the call, wherever it is; not what it waits for."""
+        with self._lock:
+            is_new = not self.cancelled()
+            if not super().cancel():
+                return False
+            if is_new:
+                self.set_running_or_notify_cancel()
+        if self._inner is not None:
+            self._inner.cancel()
+        return True
+
     def _is_done(self, one: "Future[Any]") -> None:
-        self._left.discard(one)  # callbacks of one client never run side by side
-        if self._left or self.future.done():
+        with self._lock:  # one that was done before tells it in our thread, and others on those of their clients
+            if self._left is None:
+                return
+            self._left.discard(one)
+            if self._left:
+                return
+            self._left = None
+        if self.cancelled():
             return
         submit, args, kwargs = self._call
         try:
             inner = submit(*map(_value, args), **{name: _value(value) for name, value in kwargs.items()})
         except BaseException as error:
-            self.future.set_exception(error)
+            if self._begin():
+                self.set_exception(error)
             return
+        self._inner = inner
         inner.add_done_callback(self._settle)
+        if self.cancelled():  # meanwhile
+            inner.cancel()
 
     def _settle(self, inner: "Future[Any]") -> None:
-        if not self.future.set_running_or_notify_cancel():
+        if not self._begin():
             return
         try:
-            self.future.set_result(inner.result())
+            self.set_result(inner.result())
         except BaseException as error:
-            self.future.set_exception(error)
+            self.set_exception(error)
+
+    def _begin(self) -> bool:
+        """Whether it may end: nobody has cancelled it, and nobody can any more."""
+        with self._lock:
+            return not self.cancelled() and self.set_running_or_notify_cancel()
+
+
+def _waiting_for(futures: Iterable["Future[Any]"]) -> AbstractContextManager[None]:
+    return nullcontext() if all(future.done() for future in futures) else waiting()
 
 
 def _value(argument: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from scaler_trio import Client
+from scaler_trio import Client, SchedulerClusterCombo
 from scaler_trio.integrations.ray_style import RayStyle
+from tests.kit.waiting import wait_until
 
 
 @pytest.fixture
@@ -92,3 +93,54 @@ def test_settings(ray: RayStyle, tmp_path: Path) -> None:
         ray.remote(add).options(scheduling_strategy="SPREAD")
     with pytest.raises(TypeError, match="no actors"):
         ray.remote(Path)
+
+
+def chain_within(count: int) -> Any:
+    with Client() as client:
+        ray = RayStyle(client)
+        remote_add = ray.remote(add)
+        ones = [remote_add.remote(1) for _ in range(count)]
+        first, _ = ray.wait([remote_add.remote(*ones)])
+        return ray.get(remote_add.remote(first[0], 1)) + remote_add.remote(ones[0], remote_add.remote(1)).result()
+
+
+def test_a_task_that_waits_for_a_chain_gives_up_its_slot() -> None:
+    with SchedulerClusterCombo(n_workers=1) as combo, Client(combo.get_address()) as client:
+        assert client.submit(chain_within, 10).result(timeout=30) == 13
+
+
+def test_chains_whose_inputs_end_in_several_threads(ray: RayStyle) -> None:
+    remote_add = ray.remote(add)
+    chains = [remote_add.remote(*[remote_add.remote(n, k) for n in range(4)]) for k in range(200)]
+    assert ray.get(chains, timeout=30) == [6 + 4 * k for k in range(200)]
+
+
+def test_a_cancelled_chain_ends_its_running_call(ray: RayStyle, tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    chain = ray.remote(begin_and_sleep).remote(ray.remote(text_of).remote(began))
+    wait_until(began.exists, "the call did not begin")
+    ray.cancel(chain)
+    assert ray.wait([chain], timeout=10)[0] == [chain]
+    assert chain.cancelled()
+    assert [ray.get(ray.remote(add).remote(n), timeout=10) for n in range(4)] == [0, 1, 2, 3]
+
+
+def text_of(path: Path) -> str:
+    return str(path)
+
+
+def begin_and_sleep(path: str) -> None:
+    Path(path).touch()
+    time.sleep(60)
+
+
+def test_the_time_of_wait_is_that_of_all(ray: RayStyle) -> None:
+    sleeps = [ray.remote(time.sleep).remote(0.3 * n) for n in range(1, 11)]
+    started = time.monotonic()
+    ready, others = ray.wait(sleeps, num_returns=10, timeout=1)
+    took_s = time.monotonic() - started
+    for sleep in sleeps:
+        ray.cancel(sleep)
+    assert len(ready) + len(others) == 10
+    assert others
+    assert took_s < 2.5  # with a second for each it takes at least as long as all the sleeps, 8 s on two workers
