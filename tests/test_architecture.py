@@ -21,7 +21,8 @@ ASSEMBLY = {"", "cli", "cluster"}
 # Stand above the client and use nothing but its public names; only its own methods import them, when they are called.
 ABOVE_CLIENT = {"integrations"}
 PUBLIC_OF_CLIENT = {
-    *("client.Client", "client.ResultIterator", "client.ScalerFuture", "serialization.ObjectReference", "errors")
+    *("client.Client", "client.ResultIterator", "client.ScalerFuture", "client.waiting"),
+    *("serialization.ObjectReference", "errors"),
 }
 # (component, what it may import of another one): each a deliberate decision.
 EXCEPTIONS = {
@@ -31,6 +32,7 @@ EXCEPTIONS = {
     ("worker", "scaler_trio.objects.errors"),
     ("worker", "scaler_trio.objects.cache"),  # an agent on another host than the server
     ("managers", "scaler_trio.worker.entry"),  # a native unit is a worker started by its entry point
+    ("managers", "scaler_trio.worker.settings"),
 }
 # Pure besides every package named core: prefixes of module names.
 PURE: set[str] = {"scaler_protocol", "scaler_trio.ranges"}

@@ -29,6 +29,8 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
         {m.WorkerKnown, m.PutFunction, m.ForgetFunctions, m.AssignTasks, m.AssignSlice, m.AssignInputs}
     )
     | {m.Recall, m.CancelAttempts, m.Settled, m.Drain, m.Shutdown},
+    (Role.MANAGER, Role.SCHEDULER): frozenset({m.ManagerStatus}),
+    (Role.SCHEDULER, Role.MANAGER): frozenset({m.DesiredUnits, m.Units, m.Shutdown}),
     (Role.SCHEDULER, Role.OBJECTS): frozenset({m.AdoptObjects, m.DeleteObjects, m.Shutdown}),
     (Role.OBJECTS, Role.SCHEDULER): frozenset({m.ObjectServer, m.ObjectUsage}),
     (Role.CLIENT, Role.OBJECTS): _OBJECT_WRITER,

@@ -2,35 +2,33 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from cyclopts import App
-
-from scaler_trio.cli.command import announce, run
+from scaler_trio.cli.command import Bytes, Config, Level, Place, announce, make_app, run
 from scaler_trio.cli.tokens import listening_token
-from scaler_trio.cluster.services import configure_logging, run_command
 from scaler_trio.net import Address
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
-from scaler_trio.worker.lineage import set_title
+from scaler_trio.process.lineage import set_title
+from scaler_trio.process.running import configure_logging, run_command
 
 HELP = """Run an object storage server, which holds what is too large for a message.
 
 Example: scaler_object_storage_server tcp://127.0.0.1:2346
 """
 
-app = App(name="scaler_object_storage_server", help=HELP)
+app = make_app("scaler_object_storage_server", HELP)
 
 
 @app.default
 def object_storage_server(
-    bind_address: str,
-    /,
+    bind_address: Place,
     *,
-    memory_bytes: int | None = None,
+    memory_bytes: Bytes | None = None,
     spill_directory: Path | None = None,
-    spill_bytes: int | None = None,
+    spill_bytes: Bytes | None = None,
+    port_file: Path | None = None,
     token_file: Path | None = None,
-    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO",
+    logging_level: Level = "INFO",
+    config: Config = None,
 ) -> int:
     """Run an object storage server until SIGTERM or SIGINT.
 
@@ -44,11 +42,15 @@ def object_storage_server(
         Where objects go that memory has no room for; by default below /var/tmp.
     spill_bytes
         Limit of what is spilled; by default what the disk has free.
+    port_file
+        File to write the real address to, once clients can connect.
     token_file
         File with the secret that every peer must know; or set SCALER_TOKEN. On the loopback address one is made, which
         services and clients of the same user find.
     logging_level
         Least level of what is logged on standard error.
+    config
+        TOML file whose section of this command has what is not said here.
     """
     configure_logging(logging_level)
     address = Address.parse(bind_address)
@@ -61,9 +63,10 @@ def object_storage_server(
             spill_directory=spill_directory,
             spill_bytes=spill_bytes,
         )
-        return run_command(partial(serve_objects, settings, ready=announce("object storage server", held.leave)))
+        ready = announce("object storage server", held.leave, port_file)
+        return run_command(partial(serve_objects, settings, ready=ready))
 
 
 def main() -> None:
     """The command's entry point."""
-    run(app)
+    run(app, "object_storage_server")

@@ -1,85 +1,129 @@
-"""``scaler_worker_manager``: start workers and keep them."""
+"""``scaler_worker_manager``: provide workers, as many as the scheduler wants, or a fixed number."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from cyclopts import App
-
-from scaler_trio.cli.command import run
+from scaler_trio.cli.command import Config, Level, Place, Seconds, SecondsOrNone, make_app, run
 from scaler_trio.cli.tokens import connecting_token
-from scaler_trio.cluster.launcher import Launcher
-from scaler_trio.cluster.services import configure_logging, worker_services
+from scaler_trio.managers.core.pace import Pace
+from scaler_trio.managers.manager import WorkerManager
+from scaler_trio.managers.native.provisioner import NativeProvisioner, core_groups
+from scaler_trio.managers.provisioner import Provisioner
+from scaler_trio.managers.settings import ManagerSettings
 from scaler_trio.net import Address
-from scaler_trio.worker.lineage import set_title
+from scaler_trio.process.lineage import set_title
+from scaler_trio.process.running import configure_logging, run_command
 from scaler_trio.worker.settings import WorkerSettings
 
-HELP = """Start workers and keep them.
+HELP = """Provide workers: as many as the scheduler wants, or a fixed number.
 
 Example: scaler_worker_manager baremetal_native tcp://127.0.0.1:2345 --max-task-concurrency 4
 """
 
-app = App(name="scaler_worker_manager", help=HELP)
+app = make_app("scaler_worker_manager", HELP)
 
 
 @app.command(name="baremetal_native")
 def baremetal_native(
-    scheduler_address: str,
-    /,
+    scheduler_address: Place,
     *,
-    mode: Literal["fixed"] = "fixed",
+    mode: Literal["dynamic", "fixed"] = "dynamic",
     worker_manager_id: str = "native",
     max_task_concurrency: int | None = None,
+    slots_per_worker: int = 1,
     per_worker_capabilities: str = "",
-    object_storage_address: str | None = None,
+    worker_scheduler_address: Place | None = None,
+    object_storage_address: Place | None = None,
     preload: str = "",
-    death_timeout_seconds: float = 300.0,
+    cpu_affinity: bool = False,
+    death_timeout_seconds: Seconds = 300.0,
+    unit_lease_seconds: SecondsOrNone = 30.0,
     token_file: Path | None = None,
-    logging_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO",
+    logging_level: Level = "INFO",
+    config: Config = None,
 ) -> int:
     """Run workers on this machine until SIGTERM or SIGINT; one that dies is replaced.
 
     Parameters
     ----------
     scheduler_address
-        Where the scheduler listens: tcp://host:port. Workers that come before it wait for it.
+        Where the scheduler listens: tcp://host:port. A manager that comes before it waits for it.
     mode
-        fixed: as many workers as asked for, all the time.
+        dynamic: as many workers as the scheduler's policy wants; fixed: as many as may be, all the time.
     worker_manager_id
-        Name of this manager: the first part of its workers' names.
+        Name of this manager: policies know it by that, and it is the first part of its workers' names.
     max_task_concurrency
-        How many workers; by default one per core.
+        How many tasks may run at the same time; by default one per core, -1 for any number (dynamic only).
+    slots_per_worker
+        How many of these each worker runs.
     per_worker_capabilities
         What each worker offers: name,name=amount,...
+    worker_scheduler_address
+        Where workers find the scheduler, if that is another address than for this manager.
     object_storage_address
         Where the object storage server listens for these workers; by default as the scheduler says.
     preload
         module or module:function, run once before the first task of each worker.
+    cpu_affinity
+        Give each worker cores of its own, as many as it has slots.
     death_timeout_seconds
         How long workers look for a scheduler before they give up.
+    unit_lease_seconds
+        How long workers go on after this manager was killed; one of the same id that comes back meanwhile adopts them.
     token_file
         File with the scheduler's secret; or set SCALER_TOKEN. That of a local scheduler is found without.
     logging_level
         Least level of what is logged on standard error.
+    config
+        TOML file whose section of this command has what is not said here.
     """
     configure_logging(logging_level)
     address = Address.parse(scheduler_address)
+    for_workers = Address.parse(worker_scheduler_address) if worker_scheduler_address else address
     capabilities = parse_capabilities(per_worker_capabilities)
-    count = max_task_concurrency if max_task_concurrency is not None else _cores()
-    if count < 1:
-        raise ValueError(f"--max-task-concurrency is {count}; at least 1 worker is needed")
+    units = _units(max_task_concurrency, slots_per_worker, is_fixed=mode == "fixed")
     set_title("scaler_worker_manager")
     token = connecting_token(address, token_file)
-    settings = WorkerSettings(
-        scheduler_address=str(address),
+    worker = WorkerSettings(
+        scheduler_address=str(for_workers),
         token=token,
+        slots=slots_per_worker,
         capabilities=capabilities,
         manager=worker_manager_id,
         death_timeout_s=death_timeout_seconds,
         object_address=object_storage_address or "",
         preload=preload,
     )
-    return Launcher(worker_services(settings, count)).run({})
+    pace = Pace(launch_s=death_timeout_seconds)  # a worker that finds nobody gives up by itself
+    settings = ManagerSettings(
+        str(address), token, worker_manager_id, units, mode == "fixed", slots_per_worker, capabilities, pace
+    )
+    cores = core_groups(_cores(), slots_per_worker) if cpu_affinity else []
+    provisioner = NativeProvisioner(worker, lease_s=unit_lease_seconds, cores=cores, logging_level=logging_level)
+    return run_command(partial(_serve, settings, provisioner))
+
+
+async def _serve(settings: ManagerSettings, provisioner: Provisioner) -> bool:
+    return await WorkerManager(settings, provisioner).run()
+
+
+def _units(concurrency: int | None, slots: int, *, is_fixed: bool) -> int:
+    """How many workers make so many slots.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+    if slots < 1:
+        raise ValueError(f"--slots-per-worker is {slots}; it must be at least 1")
+    count = concurrency if concurrency is not None else max(slots, len(_cores()))
+    if count == -1 and not is_fixed:
+        return -1
+    if count < slots:
+        what = f"worker of {slots} slots" if slots > 1 else "worker"
+        raise ValueError(f"--max-task-concurrency is {count}; at least 1 {what} is needed")
+    return count // slots
 
 
 def parse_capabilities(text: str) -> tuple[tuple[str, int], ...]:
@@ -100,11 +144,11 @@ def parse_capabilities(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(found.items())
 
 
-def _cores() -> int:
+def _cores() -> list[int]:
     """Those that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def main() -> None:
     """The command's entry point."""
-    run(app)
+    run(app, "worker_manager")

@@ -14,7 +14,6 @@ from scaler_trio.cluster.launcher import Launcher
 from scaler_trio.cluster.leftovers import sweep_leftovers
 from scaler_trio.cluster.services import (
     Service,
-    configure_logging,
     object_service,
     scheduler_service,
     worker_services,
@@ -22,9 +21,10 @@ from scaler_trio.cluster.services import (
 from scaler_trio.config.tokens import TokenError, leave_token
 from scaler_trio.net import Address, Listener, NetError, listen
 from scaler_trio.objects.server import ObjectServerSettings
+from scaler_trio.process.lineage import set_title
+from scaler_trio.process.running import configure_logging
 from scaler_trio.scheduler.core.tuning import Tuning
 from scaler_trio.scheduler.settings import SchedulerSettings
-from scaler_trio.worker.lineage import set_title
 from scaler_trio.worker.settings import WorkerSettings
 
 

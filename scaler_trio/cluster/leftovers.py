@@ -1,5 +1,7 @@
 """Files of services that were killed before they could clean up: recognised by locks that nobody holds any more."""
 
+import os
+import socket
 from contextlib import suppress
 
 from scaler_trio.config.runtime import runtime_path
@@ -14,3 +16,11 @@ def sweep_leftovers() -> None:
     for parent in (runtime_path(), default_parent()):
         with suppress(OSError):  # whoever starts a service there next tries again, and says what is wrong
             sweep_directory(parent, "")
+    for path in runtime_path().glob("manager-*.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            try:
+                sock.connect(os.fspath(path))
+            except ConnectionRefusedError:  # its launcher is gone
+                path.unlink(missing_ok=True)
+            except OSError:
+                pass  # just removed

@@ -3,6 +3,7 @@
 SchedulerRoot (rest_for_one, no restarts: a dispatcher that fails ends the process)
 ├── objects      ObjectKeeper: tells the object storage server what is referred to (if there is one)
 ├── dispatcher   owns SchedulerCore
+├── policy       PolicyActor: decides how many units worker managers should run
 └── listener     accepts; one Session child per peer, temporary
 """
 
@@ -31,6 +32,7 @@ from scaler_trio.net import Address, Link, Listener, listen
 from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.dispatcher import Dispatcher
 from scaler_trio.scheduler.object_keeper import ObjectKeeper
+from scaler_trio.scheduler.policy.actor import PolicyActor
 from scaler_trio.scheduler.session import Session
 from scaler_trio.scheduler.settings import SchedulerSettings
 
@@ -123,6 +125,7 @@ class SchedulerRoot(Supervisor):
         if settings.object_storage_address is not None:
             specs.append(ChildSpec("objects", self._make_keeper, mailbox_capacity=KEEPER_MAILBOX))
         specs.append(ChildSpec("dispatcher", self._make_dispatcher))
+        specs.append(ChildSpec("policy", lambda: PolicyActor(settings.policy, self._current)))
         specs.append(
             ChildSpec(
                 "listener",

@@ -1,5 +1,6 @@
-"""One connected client or worker: reads its messages and brings them to the dispatcher, in the step that read them."""
+"""One connected peer: reads its messages and brings them to the dispatcher, in the step that read them."""
 
+from collections.abc import Callable
 from typing import Never
 
 import trio
@@ -8,8 +9,14 @@ from scaler_protocol import ErrorCode, Role
 from scaler_protocol import messages as m
 from scaler_trio.actors import Actor, ActorStopped, Mailbox
 from scaler_trio.net import ConnectionClosed, Link
-from scaler_trio.scheduler.core.core import ClientConnected, Received, WorkerConnected
+from scaler_trio.scheduler.core.core import ClientConnected, Event, ManagerConnected, Received, WorkerConnected
 from scaler_trio.scheduler.dispatcher import Dispatcher
+
+CONNECTED: dict[Role | None, Callable[[bytes, str, str], Event]] = {
+    Role.CLIENT: ClientConnected,
+    Role.WORKER: WorkerConnected,
+    Role.MANAGER: ManagerConnected,
+}
 
 
 class Session(Actor[Never]):
@@ -27,10 +34,11 @@ class Session(Actor[Never]):
         before = dispatcher.attach(session, link)
         if before is not None:
             before.close("a newer connection of the same process took over", ErrorCode.SUPERSEDED, by_us=True)
-        client = link.connection.peer_role is Role.CLIENT
+        role = link.connection.peer_role
+        client = role is Role.CLIENT
         # A client may hold its interpreter for a minute; TCP says when it is gone.
         link.judges_silence = not client
-        connected = ClientConnected if client else WorkerConnected
+        connected = CONNECTED[role]
         on_purpose = False
         try:
             dispatcher.ref.tell_nowait(connected(session, peer.name, peer.python))

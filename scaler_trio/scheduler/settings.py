@@ -4,6 +4,8 @@ from attrs import field, frozen
 
 from scaler_trio.net import Address
 from scaler_trio.scheduler.core.tuning import Tuning
+from scaler_trio.scheduler.policy.core.simple import NoScaling
+from scaler_trio.scheduler.policy.core.view import Policy
 
 
 @frozen
@@ -29,6 +31,9 @@ class SchedulerSettings:
 
     protected: bool = True
     """Whether clients may not shut it down."""
+
+    policy: Policy = field(factory=NoScaling)
+    """Decides how many units each worker manager should run."""
 
     tuning: Tuning = field(factory=Tuning)
 

@@ -1,9 +1,10 @@
 """What goes wrong in a worker, by whose fault it is."""
 
 from scaler_trio.errors import ObjectStorageFailed
+from scaler_trio.process.errors import ServiceError
 
 
-class WorkerFailed(Exception):
+class WorkerFailed(ServiceError):
     """The worker cannot go on: no scheduler, no processor that starts. The text says what was tried and what to do."""
 
 

@@ -20,6 +20,7 @@ class WorkerSettings:
         slots: how many processors, that is, items at one time.
         capabilities: (name, amount) pairs; -1 = just the name.
         manager: id of the worker manager that started it, "" = none.
+        unit: what that manager calls it, "" = as its name.
         death_timeout_s: how long it looks for a scheduler before it exits.
         object_address: where the object storage server listens for us, "" = as the scheduler says.
         preload: ``module`` or ``module:function`` or ``module:function('literal', k=1)``, run once in the template.
@@ -36,6 +37,7 @@ class WorkerSettings:
     slots: int = field(default=1, validator=[validators.ge(1), validators.le(1 << 12)])
     capabilities: tuple[tuple[str, int], ...] = field(default=(), validator=validators.max_len(limits.CAPABILITIES))
     manager: str = field(default="", validator=validators.max_len(limits.NAME_BYTES))
+    unit: str = field(default="", validator=validators.max_len(limits.NAME_BYTES))
     death_timeout_s: float = field(default=300.0, validator=validators.gt(0))
     object_address: str = ""
     preload: str = ""

@@ -27,7 +27,8 @@ def workers(address: str, token: str, count: int) -> Iterator[int]:
     """A worker manager whose workers dial this address; its process id."""
     argv = [
         *(sys.executable, "-c", "from scaler_trio.cli.worker_manager import main; main()"),
-        *("baremetal_native", address, "--max-task-concurrency", str(count), "--logging-level", "ERROR"),
+        *("baremetal_native", address, "--mode", "fixed"),
+        *("--max-task-concurrency", str(count), "--logging-level", "ERROR"),
     ]
     environment = {**os.environ, "SCALER_TOKEN": token, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(argv, env=environment) as process:

@@ -20,12 +20,15 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["scaler_worker_manager", "baremetal_native"]])
+HELPFUL = [*[[name] for name in COMMANDS], ["scaler_worker_manager", "baremetal_native"], ["scaler"]]
+
+
+@pytest.mark.parametrize("command", HELPFUL)
 def test_help_explains_every_flag_and_ends_well(command: list[str]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: {' '.join(command)}")
-    if command != ["scaler_worker_manager"]:
+    if command not in (["scaler_worker_manager"], ["scaler"]):
         assert "tcp://host:port" in done.stdout
         assert "SCALER_TOKEN" in done.stdout
     if len(command) == 1:
@@ -35,7 +38,7 @@ def test_help_explains_every_flag_and_ends_well(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("scaler_scheduler", "BIND_ADDRESS requires an argument"),
+        ("scaler_scheduler", "--bind-address requires an argument"),
         ("scaler_scheduler nonsense", "'nonsense' is not an address; write tcp://host:port"),
         ("scaler_scheduler tcp://127.0.0.1:0 --tokn x", "Unknown option: --tokn. Did you mean --token-file?"),
         ("scaler_scheduler tcp://127.0.0.1:0 --worker-timeout-seconds x", 'unable to convert "x" into float'),

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from scaler_trio.cluster.launcher import Launcher
-from scaler_trio.cluster.services import Service, configure_logging
+from scaler_trio.cluster.services import Service
+from scaler_trio.process.running import configure_logging
 from tests.kit.processes import alive, title
 from tests.kit.waiting import wait_until
 

@@ -131,7 +131,7 @@ def test_amounts_of_capabilities_are_no_news() -> None:
     with Command("scaler_object_storage_server", "tcp://127.0.0.1:0") as objects:
         arguments = ["tcp://127.0.0.1:0", "--object-storage-address", objects.address]
         with Command("scaler_scheduler", *arguments) as scheduler:
-            arguments = ["baremetal_native", scheduler.address, "--max-task-concurrency", "2"]
+            arguments = ["baremetal_native", scheduler.address, "--mode", "fixed", "--max-task-concurrency", "2"]
             arguments += ["--per-worker-capabilities", "gpu=2,linux"]
             with Command("scaler_worker_manager", *arguments) as manager, Client(scheduler.address) as client:
                 with_gpu = client.options(capabilities={"gpu": 1, "linux": -1})
@@ -173,16 +173,6 @@ def test_a_killed_worker_is_replaced_and_its_work_is_done() -> None:
         assert len(after) == 2
 
 
-def test_a_killed_manager_takes_its_workers_along() -> None:
-    with three_services(workers=2) as (_, scheduler, manager):
-        with Client(scheduler.address) as client:
-            client.map(abs, range(10))
-        family = manager.family()
-        manager.process.kill()
-        manager.wait()
-        wait_until(lambda: not alive(family), "its family to end", timeout_s=5)
-
-
 def test_a_scheduler_that_was_killed_leaves_tokens_that_its_successor_sweeps() -> None:
     runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / f"scaler-trio-{os.getuid()}"
     before = set(runtime.glob("token-*"))
@@ -208,7 +198,8 @@ def test_a_scheduler_that_was_killed_leaves_tokens_that_its_successor_sweeps() -
 
 def test_a_worker_with_a_preload_that_fails_says_so_in_one_line() -> None:
     with Command("scaler_scheduler", "tcp://127.0.0.1:0") as scheduler:
-        arguments = [scheduler.address, "--max-task-concurrency", "1", "--preload", "no_such_module"]
+        arguments = [scheduler.address, "--mode", "fixed", "--max-task-concurrency", "1"]
+        arguments += ["--preload", "no_such_module"]
         with Command("scaler_worker_manager", "baremetal_native", *arguments) as manager:
             manager.wait_for(r"preload 'no_such_module' failed: ModuleNotFoundError")
             assert "Traceback" not in manager.shown()

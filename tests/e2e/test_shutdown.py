@@ -52,7 +52,7 @@ def test_three_services_end_all_with_exit_code_0() -> None:
     with Command("scaler_object_storage_server", "tcp://127.0.0.1:0") as objects:
         arguments = ["tcp://127.0.0.1:0", "--object-storage-address", objects.address, "--no-protected"]
         with Command("scaler_scheduler", *arguments) as scheduler:
-            arguments = ["baremetal_native", scheduler.address, "--max-task-concurrency", "2"]
+            arguments = ["baremetal_native", scheduler.address, "--mode", "fixed", "--max-task-concurrency", "2"]
             with Command("scaler_worker_manager", *arguments) as manager:
                 client = Client(scheduler.address)
                 assert client.submit(len, bytes(1_000_000)).result() == 1_000_000

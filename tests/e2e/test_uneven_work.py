@@ -86,7 +86,7 @@ def test_eight_long_tasks_of_one_worker_spread_when_others_join(way: str) -> Non
         ClusterProcesses.of(cluster.get_address()).wait_ready(1)
         started = time.monotonic()
         result = in_background(ways[way], client)
-        arguments = ["baremetal_native", cluster.get_address(), "--max-task-concurrency", "7"]
+        arguments = ["baremetal_native", cluster.get_address(), "--mode", "fixed", "--max-task-concurrency", "7"]
         with Command("scaler_worker_manager", *arguments, environment={"SCALER_TOKEN": cluster.token}) as manager:
             workers = result.result(30)
             took_s = time.monotonic() - started

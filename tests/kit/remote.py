@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaler_trio.cluster.services import run_service
 from scaler_trio.objects.access import ObjectAccess
+from scaler_trio.process.running import run_service
 from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.agent.template_handle import TemplateHandle
 from scaler_trio.worker.settings import WorkerSettings

@@ -88,9 +88,11 @@ class Bench:
         client.connect()
         return client
 
-    def worker(self, name: str = "worker", *, slots: int = 1, python: str = PYTHON, **amounts: int) -> FakeWorker:
+    def worker(
+        self, name: str = "worker", *, slots: int = 1, python: str = PYTHON, manager: str = "", **amounts: int
+    ) -> FakeWorker:
         """A connected worker that holds nothing."""
-        worker = FakeWorker(self, name, python, slots, amounts)
+        worker = FakeWorker(self, name, python, slots, amounts, manager)
         worker.connect()
         return worker
 
@@ -266,9 +268,12 @@ class FakeClient(FakePeer):
 class FakeWorker(FakePeer):
     """A worker that does what the test says."""
 
-    def __init__(self, bench: Bench, name: str, python: str, slots: int, amounts: dict[str, int]) -> None:
+    def __init__(
+        self, bench: Bench, name: str, python: str, slots: int, amounts: dict[str, int], manager: str = ""
+    ) -> None:
         super().__init__(bench, name, python)
         self.slots = slots
+        self.manager = manager
         self.amounts = amounts
         self.known: m.WorkerKnown | None = None
 
@@ -278,7 +283,7 @@ class FakeWorker(FakePeer):
         self.is_connected = True
         self.bench.event(WorkerConnected(self.session, self.name, self.python))
         capabilities = tuple(self.amounts.items())
-        self.send(m.WorkerHeld(self.slots, capabilities, "", latency_s, tuple(unfinished), tuple(finished)))
+        self.send(m.WorkerHeld(self.slots, capabilities, self.manager, latency_s, tuple(unfinished), tuple(finished)))
         self.known = self.take_one(m.WorkerKnown)
         return self.known
 

@@ -107,6 +107,7 @@ def three_services(
     with Command("scaler_object_storage_server", f"tcp://{host}:0", *flags, environment=environment) as objects:
         arguments = [f"tcp://{host}:0", "--object-storage-address", objects.address, *flags]
         with Command("scaler_scheduler", *arguments, environment=environment) as scheduler:
-            arguments = ["baremetal_native", scheduler.address, "--max-task-concurrency", str(workers), *flags]
+            arguments = ["baremetal_native", scheduler.address, "--mode", "fixed"]
+            arguments += ["--max-task-concurrency", str(workers), *flags]
             with Command("scaler_worker_manager", *arguments, environment=environment) as manager:
                 yield objects, scheduler, manager

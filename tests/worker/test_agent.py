@@ -440,7 +440,7 @@ async def test_a_drained_worker_finishes_what_runs_returns_the_rest_and_says_goo
             await wait_for(
                 lambda: 0 in agent.processors and agent.processors[0].page.sight().running is not None, "it runs"
             )
-            agent.drain(20.0)
+            agent.apply(m.Drain(20.0))
             await scheduler.result(attempt, 0)
             scheduler.link.send(m.Settled((attempt,)))
         draining = ReturnReason.DRAINING

@@ -248,7 +248,7 @@ async def test_a_processor_that_does_not_die_of_its_kill_makes_no_busy_loop(auto
     async with desk() as its:
         its.slice(1)
         its.processors[0].run(0, then=True)
-        its.agent.drain(1.0)
+        its.agent.apply(m.Drain(1.0))
         await trio.sleep(3.0)
         assert (1, signal.SIGKILL) in its.template.signals
         assert len(its.looks) <= 3.0 / RETRY_S + 2

@@ -22,7 +22,7 @@ from tests.kit.waiting import wait_until
 PROGRAM = """
 import sys
 from functools import partial
-from scaler_trio.cluster.services import configure_logging, run_service
+from scaler_trio.process.running import configure_logging, run_service
 from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.settings import WorkerSettings
 from scaler_trio.worker.agent.template_handle import TemplateHandle

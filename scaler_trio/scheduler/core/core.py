@@ -32,9 +32,10 @@ from scaler_trio.scheduler.core.explaining import Explaining
 from scaler_trio.scheduler.core.feeding import Feeding
 from scaler_trio.scheduler.core.graphs import Graphs
 from scaler_trio.scheduler.core.invariants import broken
+from scaler_trio.scheduler.core.managers import Managers
 from scaler_trio.scheduler.core.nesting import Nesting
 from scaler_trio.scheduler.core.recall import Recall
-from scaler_trio.scheduler.core.records import Client, Worker
+from scaler_trio.scheduler.core.records import Client, Manager, Worker
 from scaler_trio.scheduler.core.recovery import Recovery
 from scaler_trio.scheduler.core.reports import Reports
 from scaler_trio.scheduler.core.requeue import Requeue
@@ -46,7 +47,9 @@ from scaler_trio.scheduler.core.submissions import Submissions
 from scaler_trio.scheduler.core.task_results import TaskResults
 from scaler_trio.scheduler.core.tuning import Tuning
 from scaler_trio.scheduler.core.unrunnable import Unrunnable
+from scaler_trio.scheduler.core.viewing import view
 from scaler_trio.scheduler.core.workers import Workers
+from scaler_trio.scheduler.policy.core.view import Desired, View
 
 SETTLED_ROWS = 64
 """Settled attempts that a worker is told of although there is nothing else to tell it."""
@@ -78,6 +81,15 @@ class WorkerConnected:
 
 
 @frozen
+class ManagerConnected:
+    """A worker manager's session is open; as for clients."""
+
+    session: bytes
+    name: str = ""
+    python: str = ""
+
+
+@frozen
 class PeerLost:
     """A session ended; ``on_purpose`` if the peer had said goodbye."""
 
@@ -93,7 +105,14 @@ class Received:
     messages: Sequence[Message]
 
 
-Event = ClientConnected | WorkerConnected | PeerLost | Received
+@frozen
+class Decided:
+    """A policy has decided what worker managers should run."""
+
+    desired: Sequence[Desired]
+
+
+Event = ClientConnected | WorkerConnected | ManagerConnected | PeerLost | Received | Decided
 
 
 class SchedulerCore:
@@ -126,6 +145,7 @@ class SchedulerCore:
         self.reports = Reports(state, task_results, slice_results, self.requeue, self.recall, self.recovery, nesting)
         self.clients = Clients(state, self.delivery, graphs, self.recovery, nesting)
         self.workers = Workers(state, self.requeue, self.recovery, nesting)
+        self.managers = Managers(state)
         nesting.abandon = self.clients.forget
         self.recovery.report = self.reports.handle
 
@@ -144,6 +164,10 @@ class SchedulerCore:
             self.clients.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
         elif kind is WorkerConnected:
             self.workers.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
+        elif kind is ManagerConnected:
+            self.managers.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
+        elif kind is Decided:
+            self.managers.decide(event.desired)  # type: ignore[union-attr]
         elif kind is PeerLost:
             self._lost(event.session, on_purpose=event.on_purpose)  # type: ignore[union-attr]
         return self._finish_step()
@@ -197,6 +221,9 @@ class SchedulerCore:
                     else:
                         raise PeerFault("a client's first message says what it holds")
                 self.nesting.end_if_too_deep(client)
+            elif (manager := state.managers.get(session)) is not None:
+                for message in event.messages:
+                    self.managers.handle(manager, message)
         except PeerFault as fault:
             # What it sent before and what it did right stays; it may come back, as after any loss of a connection.
             state.close_session(session, ErrorCode.NOT_YOURS, str(fault))
@@ -208,6 +235,8 @@ class SchedulerCore:
             self.clients.lost(client, on_purpose=on_purpose)
         if worker is not None:
             self.workers.lost(worker, on_purpose=on_purpose)
+        if (manager := self.state.managers.get(session)) is not None:
+            self.managers.lost(manager)
 
     # -------------------------------------------------------------------------------------------------- end of step
 
@@ -244,6 +273,8 @@ class SchedulerCore:
             for worker in [worker for worker in told if worker in state.unsettled]:
                 self._settle(worker)
         state.acknowledged_bytes = 0
+        if state.units:
+            self.managers.tell_units()
         if state.effects.shutdown:
             self._tell_of_shutdown(state.effects)
         effects, state.effects = state.effects, Effects()
@@ -255,7 +286,12 @@ class SchedulerCore:
     def _tell_of_shutdown(self, effects: Effects) -> None:
         """It is the last that anybody hears from us."""
         told = m.Shutdown(effects.shutdown)
-        peers: list[Client | Worker] = [*self.state.clients.values(), *self.state.workers.values()]
+        state = self.state
+        peers: list[Client | Worker | Manager] = [
+            *state.clients.values(),
+            *state.workers.values(),
+            *state.managers.values(),
+        ]
         for peer in peers:
             if peer.connected:
                 effects.send(peer.session, told)
@@ -296,6 +332,11 @@ class SchedulerCore:
             self.state.effects.send(client.session, m.Credit(total))
 
     # --------------------------------------------------------------------------------------------------- questions
+
+    def view(self, now: float) -> View:
+        """What a policy decides by."""
+        self.state.now = now
+        return view(self.state)
 
     def story(self, session: bytes, number: int) -> list[str]:
         """What is remembered of a task or array, oldest first."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import Factory, define, field
 
 from scaler_protocol import Buffer, Message
-from scaler_protocol.messages import TaskOptions
+from scaler_protocol.messages import ManagerStatus, TaskOptions
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.core.fixed_rows import FixedRows
 from scaler_trio.scheduler.core.states import TaskState
@@ -234,6 +234,7 @@ class Worker:
     group: "Group | None" = None  # the workers that offer the same, while connected
     slots: int = 1
     manager: str = ""
+    unit: str = ""  # what its manager calls it
     capabilities: dict[str, int] = field(factory=dict)
     free: dict[str, int] = field(factory=dict)  # amounts not taken by what it holds
     depth_s: float = 0.0  # predicted work that it should hold, of single tasks
@@ -269,3 +270,19 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<worker {self.name} {self.session[:4].hex()}>"
+
+
+@define(eq=False, repr=False)
+class Manager:
+    """A connected worker manager."""
+
+    session: bytes
+    name: str
+    python: str
+    connected: bool = True
+    status: ManagerStatus | None = None  # as last sent
+    desired: int | None = None  # units, as last asked for; None = nothing was
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        return f"<worker manager {self.name} {self.session[:4].hex()}>"

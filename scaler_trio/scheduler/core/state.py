@@ -11,7 +11,17 @@ from scaler_trio.scheduler.core.effects import Close, Effects
 from scaler_trio.scheduler.core.fixed_rows import NO_ROWS, FixedRows
 from scaler_trio.scheduler.core.fleet import Fleet
 from scaler_trio.scheduler.core.queues import ReadyQueues
-from scaler_trio.scheduler.core.records import STORY_LENGTH, Array, Attempt, Client, Function, Source, Task, Worker
+from scaler_trio.scheduler.core.records import (
+    STORY_LENGTH,
+    Array,
+    Attempt,
+    Client,
+    Function,
+    Manager,
+    Source,
+    Task,
+    Worker,
+)
 from scaler_trio.scheduler.core.references import ObjectReferences
 from scaler_trio.scheduler.core.states import TaskEvent, TaskState, transition
 from scaler_trio.scheduler.core.tuning import Tuning
@@ -29,6 +39,8 @@ class SchedulerState:
     references: ObjectReferences = field(factory=ObjectReferences)
     clients: dict[bytes, Client] = field(factory=dict)
     workers: dict[bytes, Worker] = field(factory=dict)
+    managers: dict[bytes, Manager] = field(factory=dict)  # connected ones
+    units: dict[Worker, None] = field(factory=dict)  # workers of managers that came or went in this step
     attempts: dict[int, Attempt] = field(factory=dict)  # all that have open rows or unacknowledged results
     ready: ReadyQueues = field(factory=ReadyQueues)
     fleet: Fleet = field(factory=Fleet)

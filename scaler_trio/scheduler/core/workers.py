@@ -37,6 +37,8 @@ class Workers:
         state = self.state
         worker.connected = worker.ready = worker.draining = False
         state.fleet.leave(worker)
+        if worker.manager:
+            state.units[worker] = None
         for rows in (worker.assignments, worker.cancels, worker.settled, worker.forgets):
             rows.clear()
         state.unsettled.pop(worker, None)
@@ -60,7 +62,7 @@ class Workers:
             raise PeerFault("a worker says what it holds once per connection")
         state, tuning = self.state, self.state.tuning
         worker.slots = message.slots
-        worker.manager = message.manager
+        worker.manager, worker.unit = message.manager, message.unit
         worker.depth_s = (tuning.feed_s + message.latency_s) * message.slots
         worker.rows_depth_s = (tuning.feed_rows_s + message.latency_s) * message.slots
         worker.slice_s = max(tuning.slice_s, message.latency_s)
@@ -92,6 +94,8 @@ class Workers:
         for attempt in worker.attempts.values():
             self._cancel_again(attempt)
         state.fleet.join(worker)
+        if worker.manager:
+            state.units[worker] = None
         self.recovery.declared(worker)
         state.fleet.update(worker)
 

@@ -52,7 +52,9 @@ class Agent:
     def __init__(self, settings: WorkerSettings, template: TemplateHandle | None = None) -> None:
         self.settings = settings
         self.session = os.urandom(16)
-        self.core = WorkerCore(Offer(settings.slots, settings.capabilities, settings.manager, settings.latency_s))
+        self.core = WorkerCore(
+            Offer(settings.slots, settings.capabilities, settings.manager, settings.latency_s, settings.unit)
+        )
         self.processors: dict[int, ProcessorHandle] = {}  # by slot
         self._template = template
         self._last_number = 0  # processors are numbered through, so that late news of one does not meet its successor
@@ -67,13 +69,14 @@ class Agent:
         self._alarm = trio.CancelScope()  # its deadline is when the time keeper looks around
         self._looked_around_at = -math.inf
         self._nursery: trio.Nursery | None = None
+        self._template_ready = trio.Event()  # its preload has ended
         self._failure: WorkerFailed | None = None
         self._is_leaving = False
         self._is_told_to_end = False
         self._was_shut_down = False
 
     async def run(self) -> bool:
-        """Work until the scheduler, ``drain``, or a failure ends it; then nothing of it is left.
+        """Work until the scheduler or a failure ends it; then nothing of it is left.
 
         True if the whole cluster was shut down: no worker shall take its place.
 
@@ -94,6 +97,8 @@ class Agent:
                     self._nursery.start_soon(self._keep_time)
                     self.apply(e.Tick())
                     try:
+                        if self.settings.preload:
+                            await self._template_ready.wait()  # work goes to others until this one can do it
                         await keep_connected(self)
                     except WorkerFailed as error:
                         self._fail(error)
@@ -110,10 +115,6 @@ class Agent:
         if self._failure is not None:
             raise self._failure
         return self._was_shut_down
-
-    def drain(self, grace_s: float) -> None:
-        """Take no more, finish what runs within ``grace_s``, then leave; again with less to hurry up."""
-        self.apply(m.Drain(grace_s))
 
     @property
     def is_leaving(self) -> bool:
@@ -387,6 +388,8 @@ class Agent:
             for processor in self.processors.values():
                 if processor.number == notice["started"]:
                     processor.pid = notice["pid"]
+        elif "ready" in notice:
+            self._template_ready.set()
         elif "failed" in notice:
             self._fail(WorkerFailed(f"worker {self.settings.name!r}: {notice['failed']}"))
         elif "warning" in notice:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import trio
 
-from scaler_trio.worker import lineage
+from scaler_trio.process import lineage
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.processor.template import REQUEST, SIGNAL, START, Template
 from scaler_trio.worker.settings import WorkerSettings

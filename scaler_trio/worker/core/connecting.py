@@ -15,7 +15,11 @@ def on_connected(state: WorkerState, event: e.Connected) -> None:
     unfinished, finished = held_ranges(state)
     offer = state.offer
     state.out.append(
-        e.Send(m.WorkerHeld(offer.slots, offer.capabilities, offer.manager, offer.latency_s, unfinished, finished))
+        e.Send(
+            m.WorkerHeld(
+                offer.slots, offer.capabilities, offer.manager, offer.latency_s, unfinished, finished, offer.unit
+            )
+        )
     )
     kept = tuple(reports.messages(chain.from_iterable([a.kept for a in state.attempts.values()])))
     if kept:

@@ -21,6 +21,7 @@ class Offer:
     capabilities: tuple[tuple[str, int], ...] = ()
     manager: str = ""
     latency_s: float = 0.0
+    unit: str = ""
 
 
 class WorkerState:

@@ -14,7 +14,8 @@ import traceback
 from typing import Final, NoReturn
 
 from scaler_trio.config import enclosing
-from scaler_trio.worker import channel, lineage
+from scaler_trio.process import lineage
+from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import ControlPage
 from scaler_trio.worker.processor.loop import AgentGone, ProcessorLoop
 from scaler_trio.worker.processor.preload import PreloadFailed, run_preload

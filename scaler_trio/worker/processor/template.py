@@ -18,7 +18,7 @@ import traceback
 import warnings
 from typing import Any, Final, NoReturn
 
-from scaler_trio.worker import lineage
+from scaler_trio.process import lineage
 from scaler_trio.worker.processor import process as processor
 from scaler_trio.worker.processor.preload import PreloadFailed, run_preload
 

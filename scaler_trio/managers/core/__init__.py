@@ -1,0 +1,1 @@
+"""What a worker manager decides, without clock and IO."""

@@ -1,0 +1,1 @@
+"""Being a process, and having some: what services, workers and launchers share, whatever they do."""

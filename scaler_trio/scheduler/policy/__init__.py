@@ -1,0 +1,1 @@
+"""Desired capacity: pure policies in ``core``, and what runs them."""

@@ -1,0 +1,1 @@
+"""How many units each worker manager should run: pure functions from a view of the cluster to decisions."""
