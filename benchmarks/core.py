@@ -13,8 +13,9 @@ from itertools import count
 from scaler_protocol import Message
 from scaler_protocol import messages as m
 from scaler_trio.config.collector import collect_rarely
-from scaler_trio.scheduler.core.core import ClientConnected, Event, Received, SchedulerCore, WorkerConnected
+from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.core.effects import Effects
+from scaler_trio.scheduler.core.events import ClientConnected, Event, Received, WorkerConnected
 from scaler_trio.scheduler.core.tables import write_u32
 
 SUBMIT_ROWS = 256

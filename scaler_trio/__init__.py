@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from scaler_trio.client import ScalerFuture as ScalerFuture
     from scaler_trio.client import connect as connect
     from scaler_trio.client import node as node
+    from scaler_trio.cluster.combo import LocalCluster as LocalCluster
     from scaler_trio.cluster.combo import SchedulerClusterCombo as SchedulerClusterCombo
     from scaler_trio.errors import AuthenticationFailed as AuthenticationFailed
     from scaler_trio.errors import CannotPickle as CannotPickle
@@ -47,7 +48,7 @@ _HOMES = {
         ("AsyncClient", "Client", "ProfilingInfo", "ResultIterator", "ScalerFuture", "connect", "node"),
         "scaler_trio.client",
     ),
-    "SchedulerClusterCombo": "scaler_trio.cluster.combo",
+    **dict.fromkeys(("LocalCluster", "SchedulerClusterCombo"), "scaler_trio.cluster.combo"),
     **dict.fromkeys(_ERRORS, "scaler_trio.errors"),
     "ObjectReference": "scaler_trio.serialization",
     "Serializer": "scaler_trio.serialization",

@@ -69,7 +69,7 @@ class Connection:
             side: whether this end connected or accepted.
             identity: what this end says of itself.
             token: the shared secret, or None for none at all (written out as ``insecure`` in every setting).
-            expect: the role that a dialer expects to find; another one is refused with a sentence that says so.
+            expect: the role that this end expects to meet; another one is refused with a sentence that says so.
             timing: what a listener asks of its peer.
         """
         if token is not None and len(token) < limits.TOKEN_BYTES:
@@ -230,6 +230,10 @@ class Connection:
                 ErrorCode.OUT_OF_ORDER,
                 f"this is {_NAMES[self.identity.role]}: {_NAMES[role]} has no business here; "
                 "check the address and port",
+            )
+        if self._expect not in (None, role):
+            raise RemoteProtocolError(
+                ErrorCode.OUT_OF_ORDER, f"only {_NAMES[self._expect]} is let in at this address, not {_NAMES[role]}"
             )
         self.peer, self.peer_role = hello, role
         reply = messages.HelloReply(

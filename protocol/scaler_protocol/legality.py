@@ -31,6 +31,8 @@ SENDABLE: Final[dict[tuple[Role, Role], frozenset[type]]] = {
     | {m.Recall, m.CancelAttempts, m.Settled, m.Drain, m.Shutdown},
     (Role.MANAGER, Role.SCHEDULER): frozenset({m.ManagerStatus}),
     (Role.SCHEDULER, Role.MANAGER): frozenset({m.DesiredUnits, m.Units, m.Shutdown}),
+    (Role.MONITOR, Role.SCHEDULER): frozenset({m.AskStatus, m.ExplainTask}),
+    (Role.SCHEDULER, Role.MONITOR): frozenset({m.ClusterStatus, m.Explanation, m.Shutdown}),
     (Role.SCHEDULER, Role.OBJECTS): frozenset({m.AdoptObjects, m.DeleteObjects, m.Shutdown}),
     (Role.OBJECTS, Role.SCHEDULER): frozenset({m.ObjectServer, m.ObjectUsage}),
     (Role.CLIENT, Role.OBJECTS): _OBJECT_WRITER,

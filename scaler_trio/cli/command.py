@@ -9,11 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
-from cyclopts.validators import Number
 
 from scaler_trio.cli import settings_file
 from scaler_trio.config.tokens import TokenError
@@ -27,26 +26,21 @@ WRONG: Final = 2
 PARENT: Final = "SCALER_TRIO_PARENT"
 """Process id of the supervisor that started this process, which then ends with it."""
 
-Level: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-Seconds: TypeAlias = Annotated[float, Parameter(validator=Number(gt=0))]
-SecondsOrNone: TypeAlias = Annotated[float, Parameter(validator=Number(gte=0))]
-Bytes: TypeAlias = Annotated[int, Parameter(validator=Number(gte=1))]
-
-
-def _is_address(_: object, value: str | None) -> None:
-    if value is not None:
-        Address.parse(value)
-
-
-Place: TypeAlias = Annotated[str, Parameter(validator=_is_address)]
-"""An address, as ``tcp://host:port``."""
-
-Config: TypeAlias = Annotated[Path | None, Parameter(name=["--config", "-c"])]
+EPILOGUE: Final = """Each flag is also a key of the settings file and a variable of the environment:
+--worker-timeout-seconds is worker_timeout_seconds there and SCALER_WORKER_TIMEOUT_SECONDS here. What is on the command
+line goes before the environment, and that before the file."""
 
 
 def make_app(name: str, text: str) -> App:
     """A command."""
-    return App(name=name, help=text, version=version("scaler-trio"), help_format="plaintext")
+    return App(
+        name=name,
+        help=text,
+        help_epilogue=EPILOGUE,
+        version=version("scaler-trio"),
+        help_format="markdown",
+        default_parameter=Parameter(show_env_var=False),
+    )
 
 
 def run(app: App, section: str) -> NoReturn:
@@ -84,11 +78,18 @@ def sentence(error: CycloptsError) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-def announce(what: str, tell: Callable[[object], None], port_file: Path | None = None) -> Callable[[object], None]:
-    """A ``ready`` callback which passes on the address, and prints it, so that scripts and people can read it."""
+def announce(
+    what: str, tell: Callable[[object], None], port_file: Path | None = None, advertised: Address | None = None
+) -> Callable[[Address], None]:
+    """A ``ready`` callback which passes on the address, and prints it, so that scripts and people can read it.
 
-    def ready(address: object) -> None:
+    ``advertised`` takes its place where others see another one; its port 0 is the port that was taken.
+    """
+
+    def ready(address: Address) -> None:
         tell(address)
+        if advertised is not None:
+            address = advertised.with_port_of(address)
         if port_file is not None:
             part = port_file.with_name(f".{port_file.name}.{os.getpid()}")
             part.write_text(f"{address}\n")

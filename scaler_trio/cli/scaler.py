@@ -8,14 +8,18 @@ from typing import Any, Final
 from cyclopts import App, CycloptsError
 
 from scaler_trio.cli import object_storage, scheduler, worker_manager
-from scaler_trio.cli.command import PARENT, Level, make_app, run, sentence
+from scaler_trio.cli.bench import bench
+from scaler_trio.cli.command import PARENT, make_app, run, sentence
+from scaler_trio.cli.flags import LoggingFlags
 from scaler_trio.cli.settings_file import Section, SettingsError, read_sections
+from scaler_trio.cli.status import explain, status
 from scaler_trio.cluster.leftovers import sweep_leftovers
 from scaler_trio.cluster.supervision import Job, Supervision
 from scaler_trio.process.forking import be_init
 from scaler_trio.process.lineage import set_title
-from scaler_trio.process.running import configure_logging, run_service
-from scaler_trio.scheduler.policy.loading import load_policy
+from scaler_trio.process.logs import configure_logging
+from scaler_trio.process.running import run_service
+from scaler_trio.scheduler.policy.loading import DEFAULT_CONTENT, DEFAULT_ENGINE, load_policy
 
 HELP = """Run a whole cluster from one TOML file: object storage server, scheduler, and worker managers.
 
@@ -63,7 +67,7 @@ app = make_app("scaler", HELP)
 
 
 @app.default
-def start(file: Path, *, logging_level: Level = "INFO") -> int:
+def start(file: Path, *, logs: LoggingFlags = LoggingFlags()) -> int:
     """Run the services of a file until SIGTERM, SIGINT or SIGHUP.
 
     They are started in the order in which they need each other. One that fails is started again, at most five times a
@@ -73,12 +77,10 @@ def start(file: Path, *, logging_level: Level = "INFO") -> int:
     ----------
     file
         TOML, with the sections object_storage_server, scheduler, and any number of worker_manager.
-    logging_level
-        Least level of what is logged about starts and ends.
     """
     sections = checked(file)
     be_init()
-    configure_logging(logging_level)
+    configure_logging(logs.settings(), "scaler")
     set_title("scaler")
     jobs = [job(section) for name in COMMANDS for section in sections if section.name == name]
     if not jobs:
@@ -89,12 +91,17 @@ def start(file: Path, *, logging_level: Level = "INFO") -> int:
     result: list[Supervision] = []
 
     async def main() -> None:
-        result.append(Supervision(jobs, PARENT))
+        result.append(Supervision(jobs, PARENT, as_json=logs.logging_format == "json"))
         await result[0].run()
 
     code = run_service(main) or result[0].code
     sweep_leftovers()  # of services that were killed
     return code
+
+
+app.command(status)
+app.command(explain)
+app.command(bench)
 
 
 @app.command
@@ -186,15 +193,11 @@ def _check(section: Section) -> None:
     except CycloptsError as error:
         raise SettingsError(f"{section.where()}, [{section.name}]: {sentence(error)}") from error
     if section.name == "scheduler":
-        defaults = ("simple", "allocate=even_load; scaling=vanilla")
-        engine, content = (section.values.get(key, d) for key, d in zip(_POLICY, defaults, strict=True))
+        engine, content = section.values.get("policy_engine_type"), section.values.get("policy_content")
         try:
-            load_policy(str(engine), str(content))
+            load_policy(str(engine or DEFAULT_ENGINE), str(content or DEFAULT_CONTENT))
         except ValueError as error:
             raise SettingsError(f"{section.where('policy_content')}: {error}") from error
-
-
-_POLICY: Final = ("policy_engine_type", "policy_content")
 
 
 def main() -> None:

@@ -72,17 +72,27 @@ def connecting_token(address: Address, token_file: Path | None) -> bytes:
         NoToken: none was told, and the service is not on this machine.
         TokenError: what was told is no token.
     """
-    if (token := told_token(token_file)) is not None:
-        return token
-    if not address.is_loopback:
-        raise NoToken(f"no token for {address}: pass the scheduler's with --token-file or {VARIABLE}")
     has_said_so = False
-    while (token := find_token(str(address))) is None:
+    while (token := known_token(address, token_file)) is None:
         if not has_said_so:
             log.info("waiting for a scheduler of this user at %s", address)
             has_said_so = True
         time.sleep(LOOK_S)
     return token
+
+
+def known_token(address: Address, token_file: Path | None) -> bytes | None:
+    """The token for a service elsewhere, if it can be had now; None for a local one that has left none.
+
+    Raises:
+        NoToken: none was told, and the service is not on this machine.
+        TokenError: what was told is no token.
+    """
+    if (token := told_token(token_file)) is not None:
+        return token
+    if not address.is_loopback:
+        raise NoToken(f"no token for {address}: pass the scheduler's with --token-file or {VARIABLE}")
+    return find_token(str(address))
 
 
 def told_token(token_file: Path | None) -> bytes | None:

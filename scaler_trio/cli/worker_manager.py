@@ -3,18 +3,25 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from scaler_trio.cli.command import Config, Level, Place, Seconds, SecondsOrNone, make_app, run
+from attrs import frozen
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from scaler_trio.cli.command import make_app, run
+from scaler_trio.cli.flags import BytesOrNone, LoggingFlags, Seconds, SecondsOrNone, SourceFlags, Target
 from scaler_trio.cli.tokens import connecting_token
 from scaler_trio.managers.core.pace import Pace
 from scaler_trio.managers.manager import WorkerManager
 from scaler_trio.managers.native.provisioner import NativeProvisioner, core_groups
 from scaler_trio.managers.provisioner import Provisioner
-from scaler_trio.managers.settings import ManagerSettings
+from scaler_trio.managers.settings import NAME_BYTES, ManagerSettings
 from scaler_trio.net import Address
 from scaler_trio.process.lineage import set_title
-from scaler_trio.process.running import configure_logging, run_command
+from scaler_trio.process.logs import configure_logging
+from scaler_trio.process.memory import available_bytes
+from scaler_trio.process.running import run_command
 from scaler_trio.worker.settings import WorkerSettings
 
 HELP = """Provide workers: as many as the scheduler wants, or a fixed number.
@@ -25,24 +32,87 @@ Example: scaler_worker_manager baremetal_native tcp://127.0.0.1:2345 --max-task-
 app = make_app("scaler_worker_manager", HELP)
 
 
+def _is_name(_: object, value: str) -> None:
+    if not 0 < len(value.encode()) <= NAME_BYTES:
+        raise ValueError(f"It must have 1 to {NAME_BYTES} bytes.")
+
+
+@Parameter(name="*")
+@frozen(kw_only=True)
+class ManagerFlags:
+    """What every kind of worker manager is told."""
+
+    worker_manager_id: Annotated[str, Parameter(validator=_is_name)] = "native"
+    """Name of this manager: policies know it by that, and it is the first part of its workers' names."""
+
+    max_task_concurrency: Annotated[int | None, Parameter(name=("--max-task-concurrency", "--num-of-workers"))] = None
+    """How many tasks may run at the same time; by default one per core, -1 for any number (dynamic only)."""
+
+    worker_scheduler_address: Target | None = None
+    """Where workers find the scheduler, if that is another address than for this manager."""
+
+    object_storage_address: Target | None = None
+    """Where the object storage server listens for these workers; by default as the scheduler says."""
+
+    token_file: Path | None = None
+    """File with the scheduler's secret; or set SCALER_TOKEN. That of a local scheduler is found without."""
+
+
+@Parameter(name="*")
+@frozen(kw_only=True)
+class WorkerFlags:
+    """What workers are told, whoever starts them."""
+
+    slots_per_worker: Annotated[int, Parameter(validator=Number(gte=1, lte=4096))] = 1
+    """How many tasks each worker runs at the same time."""
+
+    per_worker_capabilities: str = ""
+    """What each worker offers: name,name=amount,..."""
+
+    per_worker_memory_bytes: BytesOrNone | None = None
+    """Private memory that the tasks of a worker may use, beyond which the largest of them fails; 0 for any. By default
+    an equal share of what this machine, container or unit of systemd has, where the number of workers is known."""
+
+    preload: str = ""
+    """module or module:function, run once before the first task of each worker."""
+
+    death_timeout_seconds: Seconds = 300.0
+    """How long workers look for a scheduler before they give up."""
+
+    task_timeout_seconds: SecondsOrNone = 0.0
+    """How long a task may run on these workers, whatever its client allows; 0 for any time."""
+
+    garbage_collect_interval_seconds: SecondsOrNone = 30.0
+    """Processors collect garbage about so often, between tasks; 0 leaves it to Python."""
+
+    trim_memory_threshold_bytes: BytesOrNone = 1 << 30
+    """A processor with more resident memory gives back what it does not use when it collects garbage; 0 for never."""
+
+
+@Parameter(name="*")
+@frozen(kw_only=True)
+class NativeFlags:
+    """What a manager of workers on its own machine is told."""
+
+    mode: Literal["dynamic", "fixed"] = "dynamic"
+    """dynamic: as many workers as the scheduler's policy wants; fixed: as many as may be, all the time."""
+
+    cpu_affinity: bool = False
+    """Give each worker cores of its own, as many as it has slots."""
+
+    unit_lease_seconds: SecondsOrNone = 30.0
+    """How long workers go on after this manager was killed; one of its id that comes back meanwhile adopts them."""
+
+
 @app.command(name="baremetal_native")
 def baremetal_native(
-    scheduler_address: Place,
+    scheduler_address: Target,
     *,
-    mode: Literal["dynamic", "fixed"] = "dynamic",
-    worker_manager_id: str = "native",
-    max_task_concurrency: int | None = None,
-    slots_per_worker: int = 1,
-    per_worker_capabilities: str = "",
-    worker_scheduler_address: Place | None = None,
-    object_storage_address: Place | None = None,
-    preload: str = "",
-    cpu_affinity: bool = False,
-    death_timeout_seconds: Seconds = 300.0,
-    unit_lease_seconds: SecondsOrNone = 30.0,
-    token_file: Path | None = None,
-    logging_level: Level = "INFO",
-    config: Config = None,
+    native: NativeFlags = NativeFlags(),
+    flags: ManagerFlags = ManagerFlags(),
+    workers: WorkerFlags = WorkerFlags(),
+    logs: LoggingFlags = LoggingFlags(),
+    source: SourceFlags = SourceFlags(),
 ) -> int:
     """Run workers on this machine until SIGTERM or SIGINT; one that dies is replaced.
 
@@ -50,58 +120,45 @@ def baremetal_native(
     ----------
     scheduler_address
         Where the scheduler listens: tcp://host:port. A manager that comes before it waits for it.
-    mode
-        dynamic: as many workers as the scheduler's policy wants; fixed: as many as may be, all the time.
-    worker_manager_id
-        Name of this manager: policies know it by that, and it is the first part of its workers' names.
-    max_task_concurrency
-        How many tasks may run at the same time; by default one per core, -1 for any number (dynamic only).
-    slots_per_worker
-        How many of these each worker runs.
-    per_worker_capabilities
-        What each worker offers: name,name=amount,...
-    worker_scheduler_address
-        Where workers find the scheduler, if that is another address than for this manager.
-    object_storage_address
-        Where the object storage server listens for these workers; by default as the scheduler says.
-    preload
-        module or module:function, run once before the first task of each worker.
-    cpu_affinity
-        Give each worker cores of its own, as many as it has slots.
-    death_timeout_seconds
-        How long workers look for a scheduler before they give up.
-    unit_lease_seconds
-        How long workers go on after this manager was killed; one of the same id that comes back meanwhile adopts them.
-    token_file
-        File with the scheduler's secret; or set SCALER_TOKEN. That of a local scheduler is found without.
-    logging_level
-        Least level of what is logged on standard error.
-    config
-        TOML file whose section of this command has what is not said here.
     """
-    configure_logging(logging_level)
+    log = logs.settings()
+    configure_logging(log, flags.worker_manager_id)
     address = Address.parse(scheduler_address)
-    for_workers = Address.parse(worker_scheduler_address) if worker_scheduler_address else address
-    capabilities = parse_capabilities(per_worker_capabilities)
-    units = _units(max_task_concurrency, slots_per_worker, is_fixed=mode == "fixed")
+    is_fixed, slots = native.mode == "fixed", workers.slots_per_worker
+    units = _units(flags.max_task_concurrency, slots, is_fixed=is_fixed)
+    capabilities = parse_capabilities(workers.per_worker_capabilities)
+    memory_bytes = workers.per_worker_memory_bytes
+    if memory_bytes is None:
+        memory_bytes = available_bytes() // units if units > 0 else 0
     set_title("scaler_worker_manager")
-    token = connecting_token(address, token_file)
-    worker = WorkerSettings(
-        scheduler_address=str(for_workers),
-        token=token,
-        slots=slots_per_worker,
-        capabilities=capabilities,
-        manager=worker_manager_id,
-        death_timeout_s=death_timeout_seconds,
-        object_address=object_storage_address or "",
-        preload=preload,
-    )
-    pace = Pace(launch_s=death_timeout_seconds)  # a worker that finds nobody gives up by itself
+    token = connecting_token(address, flags.token_file)
     settings = ManagerSettings(
-        str(address), token, worker_manager_id, units, mode == "fixed", slots_per_worker, capabilities, pace
+        str(address),
+        token,
+        flags.worker_manager_id,
+        units,
+        is_fixed,
+        slots,
+        capabilities,
+        Pace(launch_s=workers.death_timeout_seconds),  # a worker that finds nobody gives up by itself
     )
-    cores = core_groups(_cores(), slots_per_worker) if cpu_affinity else []
-    provisioner = NativeProvisioner(worker, lease_s=unit_lease_seconds, cores=cores, logging_level=logging_level)
+    worker = WorkerSettings(
+        scheduler_address=str(Address.parse(flags.worker_scheduler_address or scheduler_address)),
+        token=token,
+        slots=slots,
+        capabilities=capabilities,
+        manager=flags.worker_manager_id,
+        death_timeout_s=workers.death_timeout_seconds,
+        object_address=flags.object_storage_address or "",
+        preload=workers.preload,
+        memory_bytes=memory_bytes,
+        task_timeout_s=workers.task_timeout_seconds,
+        collect_s=workers.garbage_collect_interval_seconds,
+        trim_bytes=workers.trim_memory_threshold_bytes,
+        log=log,
+    )
+    cores = core_groups(_cores(), slots) if native.cpu_affinity else []
+    provisioner = NativeProvisioner(worker, lease_s=native.unit_lease_seconds, cores=cores)
     return run_command(partial(_serve, settings, provisioner))
 
 
@@ -115,8 +172,6 @@ def _units(concurrency: int | None, slots: int, *, is_fixed: bool) -> int:
     Raises:
         ValueError: a number that makes no sense.
     """
-    if slots < 1:
-        raise ValueError(f"--slots-per-worker is {slots}; it must be at least 1")
     count = concurrency if concurrency is not None else max(slots, len(_cores()))
     if count == -1 and not is_fixed:
         return -1

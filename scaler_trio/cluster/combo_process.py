@@ -10,10 +10,13 @@ import os
 import sys
 from typing import Any
 
+from attrs import evolve
+
 from scaler_trio.cluster.launcher import Launcher
 from scaler_trio.cluster.leftovers import sweep_leftovers
 from scaler_trio.cluster.services import (
     Service,
+    manager_service,
     object_service,
     scheduler_service,
     worker_services,
@@ -22,8 +25,9 @@ from scaler_trio.config.tokens import TokenError, leave_token
 from scaler_trio.net import Address, Listener, NetError, listen
 from scaler_trio.objects.server import ObjectServerSettings
 from scaler_trio.process.lineage import set_title
-from scaler_trio.process.running import configure_logging
+from scaler_trio.process.logs import LogSettings, configure_logging
 from scaler_trio.scheduler.core.tuning import Tuning
+from scaler_trio.scheduler.policy.loading import load_policy
 from scaler_trio.scheduler.settings import SchedulerSettings
 from scaler_trio.worker.settings import WorkerSettings
 
@@ -43,7 +47,11 @@ def main(life_fd: int, report_fd: int, owner: int) -> int:
     if not order:
         return 0  # the owner thought better of it
     told: dict[str, Any] = json.loads(order)
-    configure_logging(told["log_level"])
+    try:
+        configure_logging(LogSettings.from_json(told["log"]), "scaler_launcher")
+    except OSError as error:
+        _report(report_fd, {"error": f"the log cannot be written: {error}"})
+        return 1
     sweep_leftovers()
     try:
         listener = listen(Address.parse(told["address"]))
@@ -71,6 +79,8 @@ def _services(told: dict[str, Any], listener: Listener, objects: Listener) -> li
         objects.address,
         worker_timeout_s=told["worker_timeout_s"],
         protected=told["protected"],
+        policy=load_policy(*told["policy"]),
+        policy_in_words=" ".join(" ".join(told["policy"]).split()),
         tuning=Tuning(client_grace_s=told["client_grace_s"]),
     )
     worker_settings = WorkerSettings(
@@ -79,12 +89,20 @@ def _services(told: dict[str, Any], listener: Listener, objects: Listener) -> li
         capabilities=tuple(told["capabilities"].items()),
         manager=told["manager"],
         preload=told["preload"],
+        memory_bytes=told["memory_bytes"],
+        task_timeout_s=told["task_timeout_s"],
+        log=LogSettings.from_json(told["log"]),
     )
-    return [
+    services = [
         object_service(object_settings, objects),
         scheduler_service(scheduler_settings, listener),
         *worker_services(worker_settings, told["n_workers"]),
     ]
+    if told["max_workers"]:
+        # An id of its own: the fixed workers are nobody's to end.
+        name = f"{told['manager']}-elastic" if told["n_workers"] else told["manager"]
+        services.append(manager_service(evolve(worker_settings, manager=name), told["max_workers"]))
+    return services
 
 
 def _present(descriptor: int) -> list[int]:

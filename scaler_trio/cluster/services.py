@@ -5,6 +5,9 @@ from functools import partial
 
 from attrs import evolve, field, frozen
 
+from scaler_trio.managers.manager import WorkerManager
+from scaler_trio.managers.native.provisioner import NativeProvisioner
+from scaler_trio.managers.settings import ManagerSettings
 from scaler_trio.net import Listener
 from scaler_trio.objects.server import ObjectServerSettings, serve_objects
 from scaler_trio.process.running import run_service
@@ -45,6 +48,18 @@ def object_service(settings: ObjectServerSettings, listener: Listener) -> Servic
     main = partial(serve_objects, settings, listener=listener)
     name = "the object storage server"
     return Service(name, "scaler_object_storage_server", partial(run_service, main), listener)
+
+
+def manager_service(settings: WorkerSettings, most: int) -> Service:
+    """A manager of workers that come and go, at most so many; they end with it."""
+
+    async def main() -> bool:
+        manager = ManagerSettings(
+            settings.scheduler_address, settings.token, settings.manager, most, capabilities=settings.capabilities
+        )
+        return await WorkerManager(manager, NativeProvisioner(settings, lease_s=0.0, cores=[])).run()
+
+    return Service("the worker manager", "scaler_worker_manager", partial(run_service, main), restart=True)
 
 
 def worker_service(settings: WorkerSettings) -> Service:

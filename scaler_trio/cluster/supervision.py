@@ -4,6 +4,7 @@ Each is a command of its own in a process group of its own, so that a Ctrl-C rea
 with its name in front. If we are killed, the kernel tells the services to end.
 """
 
+import json
 import logging
 import os
 import re
@@ -68,10 +69,17 @@ class _Running:
 class Supervision:
     """Runs jobs. ``code`` is the exit code for the whole once ``run`` has returned."""
 
-    def __init__(self, jobs: Sequence[Job], parent_variable: str) -> None:
-        """``parent_variable``: of the environment; tells a job our process id, whose end shall be its own."""
+    def __init__(self, jobs: Sequence[Job], parent_variable: str, *, as_json: bool = False) -> None:
+        """Nothing is started yet.
+
+        Args:
+            jobs: in the order of their start.
+            parent_variable: of the environment; tells a job our process id, whose end shall be its own.
+            as_json: each printed line is a JSON object: those that are none become one, with the service's name.
+        """
         self.code = 0
         self._jobs = jobs
+        self._as_json = as_json
         self._variable = parent_variable
         self._running: list[_Running] = []
         self._end = trio.Event()
@@ -184,7 +192,7 @@ class Supervision:
     async def _pass_on(self, running: _Running) -> None:
         """Print its lines with its name, until nobody has the other end of the pipe any more."""
         assert running.process.stdout is not None
-        name, rest = running.job.name.encode(), b""
+        rest = b""
         # A duplicate, which Trio owns: the Popen object closes its own.
         async with trio.lowlevel.FdStream(os.dup(running.process.stdout.fileno())) as stream:
             running.process.stdout.close()
@@ -195,7 +203,7 @@ class Supervision:
                 for line in lines:
                     if READY.search(line):
                         running.is_ready.set()
-                    _print(b"[" + name + b"] " + line + b"\n")
+                    _print(marked(running.job.name, line, as_json=self._as_json) + b"\n")
 
     async def _stop_all(self) -> None:
         order = list(self._jobs)
@@ -221,6 +229,16 @@ async def _ended(process: "subprocess.Popen[bytes]") -> int:
             trio.lowlevel.notify_closing(descriptor)
             os.close(descriptor)
     return process.wait()
+
+
+def marked(name: str, line: bytes, *, as_json: bool) -> bytes:
+    """A line of a service with its name, which a JSON object has in it already."""
+    if not as_json:
+        return b"[" + name.encode() + b"] " + line
+    if line.startswith(b"{"):
+        return line
+    text = {"service": name, "message": line.decode(errors="backslashreplace")}
+    return json.dumps(text, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _print(line: bytes) -> None:

@@ -17,6 +17,7 @@ from scaler_trio.managers.provisioner import Provisioner
 from scaler_trio.managers.settings import ManagerSettings
 from scaler_trio.net import Address, ConnectFailed, ConnectionClosed, Link, PeerRefused, dial
 from scaler_trio.serialization.identity import python_identity
+from scaler_trio.words import counted
 
 DIAL_S: Final = 5.0
 FIRST_WAIT_S: Final = 0.05
@@ -177,7 +178,7 @@ class WorkerManager:
         match message:
             case m.DesiredUnits():
                 if message.reason and message.reason != self._reason:
-                    log.info("%d units wanted: %s", message.units, message.reason)
+                    log.info("%s wanted: %s", counted(message.units, "unit"), message.reason)
                 self._reason = message.reason
                 self._apply(e.Wanted(message.units, message.drained, message.grace_s))
             case m.Units():

@@ -5,6 +5,9 @@ from attrs import field, frozen, validators
 from scaler_protocol import limits
 from scaler_trio.managers.core.pace import Pace
 
+NAME_BYTES = limits.NAME_BYTES - 16
+"""Of a manager's id: the names of its units are longer by a number."""
+
 
 @frozen
 class ManagerSettings:
@@ -14,7 +17,7 @@ class ManagerSettings:
     """Where the scheduler listens, as this manager sees it."""
 
     token: bytes | None = field(repr=False)
-    manager: str = field(validator=[validators.min_len(1), validators.max_len(limits.NAME_BYTES - 16)])
+    manager: str = field(validator=[validators.min_len(1), validators.max_len(NAME_BYTES)])
     """Its id: policies name it, and its units are called after it."""
 
     limit: int = field(validator=validators.ge(-1))

@@ -35,6 +35,10 @@ class Address:
             raise AddressError(f"{text!r} is not an address; write tcp://host:port, for IPv6 tcp://[::1]:port")
         return cls(parts.hostname, port)
 
+    def with_port_of(self, bound: "Address") -> "Address":
+        """The same; port 0 stands for the port that somebody got who took any."""
+        return self if self.port else Address(self.host, bound.port)
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""

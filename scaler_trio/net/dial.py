@@ -1,5 +1,6 @@
 """Connecting to a service, with an error that says what to do."""
 
+import os
 import socket
 
 import trio
@@ -55,4 +56,5 @@ def _reason(error: OSError) -> str:
     cause: BaseException | None = error if error.strerror else error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    return str(getattr(cause, "strerror", None) or error)
+    number = getattr(cause, "errno", None)  # its text may be in words of Trio, with the address again
+    return os.strerror(number) if number else str(getattr(cause, "strerror", None) or error)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from attrs import define
 
-from scaler_protocol import Connection, Identity, Side, Timing, limits
+from scaler_protocol import Connection, Identity, Role, Side, Timing, limits
 from scaler_trio.net.address import Address
 from scaler_trio.net.errors import ConnectFailed, NetError
 from scaler_trio.net.link import Link
@@ -40,9 +40,12 @@ class Listener:
         *,
         token: bytes | None,
         timing: Timing | None = None,
+        expect: Role | None = None,
         nursery: trio.Nursery,
     ) -> None:
         """Accept for ever; a newcomer that completes the handshake goes to ``handler``, in a task of ``nursery``.
+
+        With ``expect`` only that role is let in.
 
         A newcomer that does not complete it costs its own task until the handshake's deadline, at most
         ``limits.PENDING_HANDSHAKES`` at a time: beyond it the longest waiting one is closed.
@@ -51,7 +54,8 @@ class Listener:
 
         async def newcomer(sock: socket.socket) -> None:
             link = Link(
-                SocketStream(sock), Connection(Side.LISTENER, identity(), token=token, timing=timing or Timing())
+                SocketStream(sock),
+                Connection(Side.LISTENER, identity(), token=token, timing=timing or Timing(), expect=expect),
             )
             pending[link] = None
             if len(pending) > limits.PENDING_HANDSHAKES:

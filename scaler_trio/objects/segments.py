@@ -14,6 +14,8 @@ from typing import Final
 import psutil
 from attrs import frozen
 
+from scaler_trio.process.memory import available_bytes
+
 MEMORY_SHARE: Final = 0.3
 """Of the machine's, or the cgroup's, memory: the rest is for those who compute."""
 SPARE_DESCRIPTORS: Final = 1024
@@ -21,7 +23,6 @@ SPARE_DESCRIPTORS: Final = 1024
 _MOST_DESCRIPTORS: Final = 1 << 18
 """Beyond this the kernel's table of them costs more than it brings."""
 _SHARED_MEMORY: Final = Path("/dev/shm")
-_CGROUP_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 @frozen
@@ -81,7 +82,7 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int)
 
 def memory_limit(setting_bytes: int | None) -> int:
     """What objects may take: the least of the setting, a share of RAM or cgroup, and what shared memory has free."""
-    limits = [int(MEMORY_SHARE * min([psutil.virtual_memory().total, *_cgroup_bytes()]))]
+    limits = [int(MEMORY_SHARE * available_bytes())]
     if setting_bytes is not None:
         limits.append(setting_bytes)
     try:
@@ -98,15 +99,3 @@ def raise_descriptor_limit() -> int:
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(wanted - SPARE_DESCRIPTORS, wanted // 2)
-
-
-def _cgroup_bytes() -> list[int]:
-    found = []
-    for path in _CGROUP_LIMITS:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():  # else "max"
-            found.append(int(text))
-    return found

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from scaler_trio.process.lineage import die_with_parent, set_title
+from scaler_trio.process.logs import name_process
 
 STOP_S: Final = 3.0
 """From SIGTERM to SIGKILL; a service needs some milliseconds, a worker that interrupts user code a second."""
@@ -48,6 +49,7 @@ def fork(title: str, run: Callable[[], int], close: Callable[[], None]) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         die_with_parent(parent)
         set_title(title)
+        name_process(title)
         close()
         code = run()
     except BaseException:

@@ -19,6 +19,10 @@ THREAD_SETTINGS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_TH
 """What numerical libraries read when they are first imported."""
 
 
+OOM_SCORE: Final = 500
+"""Of 1000: as if the process had half of the machine's memory more than it has."""
+
+
 def _find_prctl() -> Callable[..., int] | None:
     if not sys.platform.startswith("linux"):
         return None
@@ -49,6 +53,14 @@ def limit_library_threads(threads: int) -> None:
     """Make numerical libraries use ``threads`` threads, unless the user says otherwise or they are loaded already."""
     for name in THREAD_SETTINGS:
         os.environ.setdefault(name, str(threads))
+
+
+def be_killed_first() -> None:
+    """Have the kernel, if memory runs out, choose this process before the services that could report it."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    except OSError:
+        pass  # not Linux, or it has a higher one already
 
 
 def reseed() -> None:

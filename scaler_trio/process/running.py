@@ -1,9 +1,8 @@
-"""How a service runs in its process: Trio, signals, logging, and an exit code with one sentence about it."""
+"""How a service runs in its process: Trio, signals, and an exit code with one sentence about it."""
 
+import faulthandler
 import logging
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ def run_service(main: Callable[[], Awaitable[Any]]) -> int:
     Failures are logged with one sentence, and with a traceback where they are our own fault.
     """
     collect_rarely()
+    faulthandler.enable()
     try:
         was_shut_down: bool = trio.run(_until_signalled, main)
     except Exception as raised:
@@ -65,14 +65,3 @@ async def _until_signalled(main: Callable[[], Awaitable[Any]]) -> bool:
         was_shut_down = bool(await main())
         nursery.cancel_scope.cancel()
     return was_shut_down
-
-
-def configure_logging(level: str) -> None:
-    """Lines on standard error, for a process that is a service."""
-    name = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("-c", "") else "scaler"
-    logging.basicConfig(
-        level=level.upper(),
-        format=f"%(asctime)s {name}[%(process)d] %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )

@@ -1,5 +1,6 @@
 """The actor that owns the core: events in, effects out, in the task step of whoever brings the event."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -8,13 +9,26 @@ import trio
 from scaler_protocol import ErrorCode, LocalProtocolError, Message
 from scaler_protocol import messages as m
 from scaler_protocol.limits import MIB
+from scaler_protocol.messages import EventKind
 from scaler_trio.actors import ActorRef, ActorStopped, MailboxFull, ReactiveActor
-from scaler_trio.scheduler.core.core import Event, PeerLost, SchedulerCore
+from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.core.effects import Effects
+from scaler_trio.scheduler.core.events import Event, PeerLost
 from scaler_trio.scheduler.object_keeper import EndStorage, KeeperMessage, KeepObjects
 
 OUTPUT_BYTES: Final = 1 * MIB
 """What may wait for a client until what its tasks print is left out: an eighth of what closes its connection."""
+
+
+LOUDNESS: Final = {
+    EventKind.CAPACITY: logging.INFO,
+    EventKind.MANAGER: logging.INFO,
+    EventKind.WORKER: logging.DEBUG,
+    EventKind.CLIENT: logging.DEBUG,
+}
+"""How events are logged. There may be ten thousand workers, and a client with each run of a script."""
+
+log = logging.getLogger("scaler_trio.scheduler")
 
 
 class Peer(Protocol):
@@ -89,6 +103,8 @@ class Dispatcher(ReactiveActor[Event]):
                 peer.send(message)
 
     def _carry_out(self, effects: Effects) -> None:
+        for event in effects.events:
+            log.log(LOUDNESS[event.kind], "%s %s: %s", event.kind.name.lower(), event.subject, event.text)
         if effects.output:
             for session, output in effects.output.items():
                 self._pass_output(session, output)

@@ -12,6 +12,7 @@ from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS
 from scaler_trio.actors import Actor, Mailbox
 from scaler_trio.net import Address, Link, NetError, dial
+from scaler_trio.scheduler.core.records import Storage
 
 RETRY_S = 0.2
 """Between two attempts to reach the server; it may start after us, and be restarted."""
@@ -45,11 +46,13 @@ class ObjectKeeper(Actor[KeeperMessage]):
         identity: Callable[[], Identity],
         token: bytes | None,
         referred: Callable[[], Iterable[bytes]],
+        saw: Callable[[Storage], None] = lambda storage: None,
     ) -> None:
         self._address = address
         self._identity = identity
         self._token = token
         self._referred = referred
+        self._saw = saw
         self._link: Link | None = None
         self._is_over = False  # the cluster is shut down …
         self._told = trio.Event()  # … of which the server has heard on a later connection
@@ -102,13 +105,18 @@ class ObjectKeeper(Actor[KeeperMessage]):
                         link.send(m.Shutdown())
                         self._told.set()
                     self._link = link
+                    self._saw(Storage(is_connected=True))
                     try:
                         while True:
-                            await link.receive()
+                            for message in await link.receive():
+                                if type(message) is m.ObjectUsage:
+                                    usage = (message.objects, message.memory_bytes, message.disk_bytes)
+                                    self._saw(Storage(True, *usage))
                     except NetError:
                         nursery.cancel_scope.cancel()
             finally:
                 self._link = None
+                self._saw(Storage())
                 link.close("the scheduler lets go of it")
 
 

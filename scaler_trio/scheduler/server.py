@@ -10,6 +10,7 @@ SchedulerRoot (rest_for_one, no restarts: a dispatcher that fails ends the proce
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Never
 
 import trio
@@ -19,6 +20,7 @@ from scaler_trio.actors import (
     Actor,
     ActorEvent,
     ActorRef,
+    ActorStopped,
     ChildKind,
     ChildSpec,
     EndByOrder,
@@ -30,6 +32,8 @@ from scaler_trio.actors import (
 )
 from scaler_trio.net import Address, Link, Listener, listen
 from scaler_trio.scheduler.core.core import SchedulerCore
+from scaler_trio.scheduler.core.events import StorageSeen
+from scaler_trio.scheduler.core.records import Storage
 from scaler_trio.scheduler.dispatcher import Dispatcher
 from scaler_trio.scheduler.object_keeper import ObjectKeeper
 from scaler_trio.scheduler.policy.actor import PolicyActor
@@ -49,9 +53,11 @@ class SessionListener(Supervisor):
         dispatcher: Callable[[], Dispatcher],
         settings: SchedulerSettings,
         identity: Callable[[], Identity],
+        for_monitors: Listener | None,
     ) -> None:
         super().__init__(max_children=limits.PEERS)
         self._listener = listener
+        self._for_monitors = for_monitors
         self._dispatcher = dispatcher
         self._settings = settings
         self._identity = identity
@@ -73,14 +79,12 @@ class SessionListener(Supervisor):
     async def serve(self) -> None:
         """Accept until cancelled."""
         settings = self._settings
+        timing = Timing(settings.heartbeat_every_s, settings.worker_timeout_s)
         async with trio.open_nursery() as nursery:
-            await self._listener.serve(
-                self.admit,
-                self._identity,
-                token=settings.token,
-                timing=Timing(settings.heartbeat_every_s, settings.worker_timeout_s),
-                nursery=nursery,
-            )
+            for listener, role in ((self._listener, None), (self._for_monitors, Role.MONITOR)):
+                if listener is not None:
+                    serve = partial(listener.serve, token=settings.token, timing=timing, expect=role, nursery=nursery)
+                    nursery.start_soon(serve, self.admit, self._identity)
 
 
 class _Door(Actor[Never]):
@@ -105,6 +109,7 @@ class SchedulerRoot(Supervisor):
         epoch: int,
         on_event: Any,
         shut_down: Callable[[], None],
+        for_monitors: Listener | None = None,
     ) -> None:
         super().__init__(strategy=Strategy.REST_FOR_ONE, restarts=RestartPolicy(max_restarts=0), on_event=on_event)
         self._settings = settings
@@ -112,6 +117,7 @@ class SchedulerRoot(Supervisor):
         self._session = session
         self._epoch = epoch
         self._shut_down = shut_down
+        self._for_monitors = for_monitors
         self.dispatcher: Dispatcher | None = None
 
     def identity(self) -> Identity:
@@ -129,7 +135,7 @@ class SchedulerRoot(Supervisor):
         specs.append(
             ChildSpec(
                 "listener",
-                lambda: SessionListener(self._listener, self._current, settings, self.identity),
+                lambda: SessionListener(self._listener, self._current, settings, self.identity, self._for_monitors),
                 stop_timeout_s=10.0,
             )
         )
@@ -138,7 +144,16 @@ class SchedulerRoot(Supervisor):
     def _make_keeper(self) -> ObjectKeeper:
         settings = self._settings
         assert settings.object_storage_address is not None
-        return ObjectKeeper(settings.object_storage_address, self.identity, settings.token, self._referred)
+        return ObjectKeeper(
+            settings.object_storage_address, self.identity, settings.token, self._referred, self._saw_storage
+        )
+
+    def _saw_storage(self, storage: Storage) -> None:
+        if self.dispatcher is not None:
+            try:
+                self.dispatcher.ref.tell_nowait(StorageSeen(storage))
+            except ActorStopped:
+                pass  # nobody will ask any more
 
     def _make_dispatcher(self) -> Dispatcher:
         settings = self._settings
@@ -149,10 +164,17 @@ class SchedulerRoot(Supervisor):
             object_address=str(advertised or ""),
             tuning=settings.tuning,
             protected=settings.protected,
+            address=str(self._address()),
+            policy=settings.policy_in_words,
         )
         keeper = self.ref_of("objects") if settings.object_storage_address is not None else None
         self.dispatcher = Dispatcher(core, keeper, self._shut_down)
         return self.dispatcher
+
+    def _address(self) -> Address:
+        """Where peers find it."""
+        bound, advertised = self._listener.address, self._settings.advertised_address
+        return bound if advertised is None else advertised.with_port_of(bound)
 
     def _current(self) -> Dispatcher:
         assert self.dispatcher is not None
@@ -185,14 +207,17 @@ async def serve_scheduler(
     Cancellation: sessions are closed, each peer is told; bounded by the tree's stop ladder.
     """
     listener = listener or listen(settings.address)
+    for_monitors = None
     end = EndByOrder()
     try:
+        if settings.monitor_address is not None:
+            for_monitors = listen(settings.monitor_address)
         session = os.urandom(16)
         epoch = int(time.time())  # later schedulers have greater epochs; wall time serves for nothing else
         if ready is not None:
             ready(listener.address)  # before anybody is answered: a token that it leaves must be there by then
         async with open_actor_tree(
-            lambda: SchedulerRoot(settings, listener, session, epoch, on_event, end.order),
+            lambda: SchedulerRoot(settings, listener, session, epoch, on_event, end.order, for_monitors),
             name="scheduler",
             stop_timeout_s=15.0,
         ) as tree:
@@ -205,4 +230,6 @@ async def serve_scheduler(
                 raise
     finally:
         listener.close()
+        if for_monitors is not None:
+            for_monitors.close()
     return end.is_ordered

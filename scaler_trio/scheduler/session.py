@@ -1,22 +1,37 @@
 """One connected peer: reads its messages and brings them to the dispatcher, in the step that read them."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Never
 
 import trio
 
-from scaler_protocol import ErrorCode, Role
+from scaler_protocol import ErrorCode, Message, Role
 from scaler_protocol import messages as m
 from scaler_trio.actors import Actor, ActorStopped, Mailbox
 from scaler_trio.net import ConnectionClosed, Link
-from scaler_trio.scheduler.core.core import ClientConnected, Event, ManagerConnected, Received, WorkerConnected
+from scaler_trio.scheduler.core.events import (
+    ClientConnected,
+    Event,
+    ManagerConnected,
+    MonitorConnected,
+    Received,
+    WorkerConnected,
+)
 from scaler_trio.scheduler.dispatcher import Dispatcher
 
 CONNECTED: dict[Role | None, Callable[[bytes, str, str], Event]] = {
     Role.CLIENT: ClientConnected,
     Role.WORKER: WorkerConnected,
     Role.MANAGER: ManagerConnected,
+    Role.MONITOR: MonitorConnected,
 }
+
+MONITOR_EVERY_S = 0.05
+"""A monitor is not read again before this long after it was answered …"""
+
+MONITOR_SHARE = 50
+"""… nor before so many times the time that the answer took: ten of them leave the scheduler most of its time."""
 
 
 class Session(Actor[Never]):
@@ -64,11 +79,25 @@ class Session(Actor[Never]):
                 messages = await link.receive()
             except ConnectionClosed:
                 return False
-            if type(messages[-1]) is m.Goodbye:
-                if len(messages) > 1:
-                    tell(Received(session, messages[:-1]))
+            is_last = type(messages[-1]) is m.Goodbye
+            if is_last:
+                messages = messages[:-1]
+            if link.connection.peer_role is Role.MONITOR:
+                await self._answer(session, messages)
+            elif messages:
+                tell(Received(session, messages))
+            if is_last:
                 return True
-            tell(Received(session, messages))
+
+    async def _answer(self, session: bytes, questions: Sequence[Message]) -> None:
+        """One question of a monitor after the other, each with a pause behind it."""
+        for question in questions:
+            if self._link.closed is not None:
+                return
+            started = time.perf_counter()
+            self._dispatcher.ref.tell_nowait(Received(session, (question,)))
+            took_s = time.perf_counter() - started
+            await trio.sleep(max(MONITOR_EVERY_S, MONITOR_SHARE * took_s))
 
     async def stopping(self) -> None:
         if self._link.closed is None:

@@ -35,6 +35,15 @@ class SchedulerSettings:
     policy: Policy = field(factory=NoScaling)
     """Decides how many units each worker manager should run."""
 
+    policy_in_words: str = "no scaling"
+    """For monitors."""
+
+    advertised_address: Address | None = None
+    """Where peers find it, if that is not where it listens: behind NAT, or when it listens on all interfaces."""
+
+    monitor_address: Address | None = None
+    """Where it listens too, for monitors only."""
+
     tuning: Tuning = field(factory=Tuning)
 
     @property

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from scaler_trio.process.logs import name_process
 from scaler_trio.process.running import run_service
 from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.agent.template_handle import TemplateHandle
@@ -13,5 +14,6 @@ def run_worker_process(settings: WorkerSettings) -> int:
 
     Call it from a main thread without other threads and without Trio: only then may the template be forked.
     """
+    name_process(settings.name)
     template = TemplateHandle.begin(settings)
     return run_service(partial(run_worker, settings, template))

@@ -5,6 +5,7 @@ import os
 from attrs import field, frozen, validators
 
 from scaler_protocol import limits
+from scaler_trio.process.logs import LogSettings
 
 START_METHODS = ("auto", "fork", "spawn")
 
@@ -27,6 +28,12 @@ class WorkerSettings:
         start_method: ``fork`` from the warm template, ``spawn`` a fresh interpreter, or ``auto``: fork unless
             ``preload`` leaves threads behind.
         latency_s: how long an assignment takes to start here, advertised to the scheduler.
+        memory_bytes: private memory that its processors may use together before the largest is killed; 0 = any.
+        task_timeout_s: how long any item may run here, whatever its client allows; 0 = as its client says.
+        collect_s: a processor collects garbage about so often, between items; 0 = only as Python does.
+        trim_bytes: a processor that has more resident memory at that time gives back to the system what it does not
+            use; 0 = never.
+        log: where what it logs goes, also that of user code.
         object_access: ``module:factory`` called with (address, token, session) for the connection of a processor to the
             object storage; the seam at which tests put a store of their own.
     """
@@ -43,6 +50,11 @@ class WorkerSettings:
     preload: str = ""
     start_method: str = field(default="auto", validator=validators.in_(START_METHODS))
     latency_s: float = field(default=0.0, validator=validators.ge(0))
+    memory_bytes: int = field(default=0, validator=validators.ge(0))
+    task_timeout_s: float = field(default=0.0, validator=validators.ge(0))
+    collect_s: float = field(default=30.0, validator=validators.ge(0))
+    trim_bytes: int = field(default=1 << 30, validator=validators.ge(0))
+    log: LogSettings = field(factory=LogSettings)
     object_access: str = "scaler_trio.objects.access:ObjectAccess"
 
     @property

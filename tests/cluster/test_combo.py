@@ -35,7 +35,7 @@ def children() -> list[psutil.Process]:
     [
         ({"n_workers": -1}, "n_workers is -1; it must be a whole number, and not negative"),
         ({"n_workers": "2"}, "n_workers is '2'; it must be a whole number"),
-        ({"logging_level": "LOUD"}, "logging_level is 'LOUD'; it must be DEBUG"),
+        ({"logging_level": "LOUD"}, "logging_level is 'LOUD'; it is one of DEBUG"),
         ({"per_worker_capabilities": ["gpu"]}, "it must be a mapping of names to amounts"),
         ({"address": "localhost"}, "'localhost' is not an address; write tcp://host:port"),
         ({"object_storage_address": "tcp://x"}, "'tcp://x' is not an address"),

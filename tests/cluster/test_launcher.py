@@ -14,7 +14,7 @@ import pytest
 
 from scaler_trio.cluster.launcher import Launcher
 from scaler_trio.cluster.services import Service
-from scaler_trio.process.running import configure_logging
+from scaler_trio.process.logs import LogSettings, configure_logging
 from tests.kit.processes import alive, title
 from tests.kit.waiting import wait_until
 
@@ -34,7 +34,7 @@ class Running:
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
                 sys.stdout = sys.stderr = os.fdopen(os.dup(descriptor), "w", buffering=1)
-                configure_logging("WARNING")
+                configure_logging(LogSettings(), "launcher")
                 launcher = Launcher(services, close_in_child=[self.life_read])
                 code = launcher.run({self.life_read: lambda: True})
             finally:

@@ -15,8 +15,9 @@ from scaler_protocol import FrameDecoder, Message, decode, encode
 from scaler_protocol import messages as m
 from scaler_protocol.ids import SessionId, object_id
 from scaler_protocol.messages import DEFAULT_OPTIONS, Outcome, ReturnReason, TaskOptions
-from scaler_trio.scheduler.core.core import ClientConnected, Event, PeerLost, Received, SchedulerCore, WorkerConnected
+from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.core.effects import Close, Effects
+from scaler_trio.scheduler.core.events import ClientConnected, Event, PeerLost, Received, WorkerConnected
 from scaler_trio.scheduler.core.tuning import Tuning
 
 M = TypeVar("M")

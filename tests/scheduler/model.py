@@ -18,8 +18,9 @@ from scaler_protocol import Message
 from scaler_protocol import messages as m
 from scaler_protocol.ids import SessionId, object_id
 from scaler_protocol.messages import Outcome, ReturnReason, TaskOptions
-from scaler_trio.scheduler.core.core import ClientConnected, Event, PeerLost, Received, SchedulerCore, WorkerConnected
+from scaler_trio.scheduler.core.core import SchedulerCore
 from scaler_trio.scheduler.core.effects import Effects
+from scaler_trio.scheduler.core.events import ClientConnected, Event, PeerLost, Received, WorkerConnected
 from tests.kit.scheduler import check_no_work, over_the_wire, u32
 
 RETRIES = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scaler_protocol import messages as m
 from scaler_protocol.messages import Outcome
-from scaler_trio.scheduler.core.core import Received
+from scaler_trio.scheduler.core.events import Received
 from tests.kit.scheduler import Bench
 
 

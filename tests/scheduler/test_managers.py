@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scaler_protocol import messages as m
-from scaler_trio.scheduler.core.core import Decided, ManagerConnected
+from scaler_trio.scheduler.core.events import Decided, ManagerConnected
 from scaler_trio.scheduler.core.viewing import view
 from scaler_trio.scheduler.policy.core.view import Desired, Manager, Unit, View
 from tests.kit.scheduler import Bench, FakePeer, FakeWorker

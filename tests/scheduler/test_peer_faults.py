@@ -9,7 +9,7 @@ import pytest
 
 from scaler_protocol import ErrorCode, limits
 from scaler_protocol import messages as m
-from scaler_trio.scheduler.core.core import ClientConnected, Received, WorkerConnected
+from scaler_trio.scheduler.core.events import ClientConnected, Received, WorkerConnected
 from tests.kit.scheduler import Bench, FakeClient, FakeWorker, u32
 
 DEFAULT = m.DEFAULT_OPTIONS

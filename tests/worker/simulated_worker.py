@@ -48,8 +48,8 @@ class SimulatedSlot:
 class SimulatedWorker:
     """``core`` and everything around it."""
 
-    def __init__(self, slots: int = 2) -> None:
-        self.core = WorkerCore(Offer(slots))
+    def __init__(self, slots: int = 2, task_timeout_s: float = 0.0) -> None:
+        self.core = WorkerCore(Offer(slots), task_timeout_s=task_timeout_s)
         self.slots = [SimulatedSlot() for _ in range(slots)]
         self.now = 100.0
         self.epoch = 1

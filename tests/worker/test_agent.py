@@ -264,7 +264,12 @@ async def test_a_death_names_its_cause_and_last_output_and_is_charged_to_its_ite
         ((number, row, charged, text),) = scheduler.crashed
         assert (number, row, charged) == (attempt, 9, True)
         assert words in text
-        assert text.endswith("its last output:\none line before the end")
+        output = text.partition("its last output:\n")[2]
+        if how == "segfault":  # it says where it was
+            assert output.startswith("one line before the end\nFatal Python error: Segmentation fault")
+            assert "in _die" in output
+        else:
+            assert output == "one line before the end"
         assert "peak memory" in text
         assert not scheduler.duplicates
         assert (attempt, 9) not in scheduler.results

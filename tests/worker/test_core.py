@@ -340,7 +340,46 @@ def test_a_row_that_runs_longer_than_its_timeout_ends_as_timed_out(one: Simulate
     assert one.outcomes[1, attempt, 0] == Outcome.TIMED_OUT
 
 
+@pytest.mark.parametrize(("of_task", "of_worker", "ends_after"), [(0.0, 3.0, 3.0), (2.0, 3.0, 2.0), (5.0, 3.0, 3.0)])
+def test_nothing_runs_longer_than_its_worker_allows(of_task: float, of_worker: float, ends_after: float) -> None:
+    one = SimulatedWorker(slots=1, task_timeout_s=of_worker)
+    one.start(0)
+    one.connect()
+    attempt = one.task(options=m.TaskOptions(timeout_s=of_task))
+    one.claim(0, 1)
+    one.look(0)
+    assert one.core.next_deadline() == pytest.approx(one.now + ends_after, abs=0.01)
+    one.now += ends_after
+    one.do(e.Tick())
+    one.finish(0, 1)
+    one.look(0)
+    assert one.outcomes[1, attempt, 0] == Outcome.TIMED_OUT
+
+
 # -------------------------------------------------------------------------------------------------------------- deaths
+
+
+def test_a_processor_with_too_much_memory_is_killed_at_the_expense_of_what_it_runs(one: SimulatedWorker) -> None:
+    first, second = one.task(), one.task()
+    one.claim(0, 1)
+    one.look(0)
+    one.do(e.OverMemory(0, "it used 3 GB"))
+    one.do(e.OverMemory(0, "it used 4 GB"))  # the kill is on its way
+    crashed = [x for x in one.sent if isinstance(x, m.Crashed)]
+    assert [row[:3] for x in crashed for row in x.rows] == [(first, 0, True)]
+    assert crashed[0].rows[0][3].startswith("killed as it used 3 GB")
+    one.run_everything()
+    assert one.outcomes[1, second, 0] == Outcome.VALUE
+
+
+def test_an_idle_processor_with_too_much_memory_is_replaced_at_nobodys_expense(one: SimulatedWorker) -> None:
+    one.task()
+    one.run_everything()
+    one.do(e.OverMemory(0, "it used 3 GB"))
+    assert not any(isinstance(x, m.Crashed) for x in one.sent)
+    attempt = one.task()
+    one.run_everything()
+    assert one.outcomes[1, attempt, 0] == Outcome.VALUE
 
 
 def test_a_crash_is_charged_to_the_running_row_and_its_neighbours_run_in_the_successor(one: SimulatedWorker) -> None:

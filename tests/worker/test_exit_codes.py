@@ -22,12 +22,13 @@ from tests.kit.waiting import wait_until
 PROGRAM = """
 import sys
 from functools import partial
-from scaler_trio.process.running import configure_logging, run_service
+from scaler_trio.process.logs import LogSettings, configure_logging
+from scaler_trio.process.running import run_service
 from scaler_trio.worker.agent.agent import run_worker
 from scaler_trio.worker.settings import WorkerSettings
 from scaler_trio.worker.agent.template_handle import TemplateHandle
 
-configure_logging("INFO")
+configure_logging(LogSettings("INFO"), "test")
 _, address, token, death_timeout, preload = sys.argv
 settings = WorkerSettings(address, token=token.encode(), death_timeout_s=float(death_timeout), preload=preload)
 sys.exit(run_service(partial(run_worker, settings, TemplateHandle.begin(settings))))

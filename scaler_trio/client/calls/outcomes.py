@@ -50,6 +50,6 @@ _SENTENCES: Final = {
     int(Outcome.CRASHED): "the process that ran the task died",
     int(Outcome.CANCELLED): "the task was cancelled",
     int(Outcome.UNRUNNABLE): "no worker fits the task",
-    int(Outcome.TIMED_OUT): "the task ran longer than its timeout",
+    int(Outcome.TIMED_OUT): "the task ran longer than its timeout, or than any task may run on its worker",
     int(Outcome.LOST): "an object that the task needs is gone",
 }

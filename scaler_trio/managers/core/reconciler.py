@@ -25,6 +25,7 @@ from scaler_trio.managers.core.events import (
 )
 from scaler_trio.managers.core.pace import Pace, Starting
 from scaler_trio.managers.core.standing import SERVING, TABLE, Standing, Turn
+from scaler_trio.words import counted
 
 
 @frozen
@@ -172,7 +173,7 @@ class Reconciler:
             self._add(name, Standing.MISSING)
         self._number = max([self._number, *[_number(name) + 1 for name in names]])
         if adopted:
-            self._out.append(Say(f"{len(adopted)} units that were running are adopted: {_some(adopted)}"))
+            self._out.append(Say(f"{counted(len(adopted), 'unit')} of an earlier manager taken over: {_some(adopted)}"))
         self._is_found, self._fault = True, ""
 
     def _end(self, event: Ended) -> None:

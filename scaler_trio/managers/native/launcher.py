@@ -18,11 +18,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from attrs import asdict, define, evolve, field
+from attrs import define, evolve, field
+from cattrs.preconf.json import make_converter
 
 from scaler_trio.process import forking
 from scaler_trio.process.lineage import set_title
-from scaler_trio.process.running import configure_logging
+from scaler_trio.process.logs import configure_logging
+from scaler_trio.words import counted
 from scaler_trio.worker.entry import run_worker_process
 from scaler_trio.worker.settings import WorkerSettings
 
@@ -189,20 +191,17 @@ class UnitLauncher:
                 forking.kill(unit.pid, signal.SIGKILL)
                 unit.kill_at = None
         if self._manager is None and now - self._alone_since >= self.lease_s:
-            log.warning("no worker manager for %g s; %d units are ended", self.lease_s, len(self._units))
+            are_ended = f"{counted(len(self._units), 'unit')} {'is' if len(self._units) == 1 else 'are'} ended"
+            log.warning("no worker manager for %g s: %s", self.lease_s, are_ended)
             self._is_ending = True
 
 
-def order(
-    settings: WorkerSettings, lease_s: float, cores: list[list[int]], logging_level: str, path: str
-) -> dict[str, object]:
+def order(settings: WorkerSettings, lease_s: float, cores: list[list[int]], path: str) -> dict[str, object]:
     """What a launcher is told, as one JSON object."""
-    token = settings.token.decode() if settings.token is not None else None
     return {
-        "worker": {**asdict(settings), "token": token},
+        "worker": make_converter().unstructure(settings),
         "lease_s": lease_s,
         "cores": cores,
-        "logging_level": logging_level,
         "socket": path,
         "search": [os.path.abspath(entry) for entry in sys.path],
     }
@@ -211,15 +210,11 @@ def order(
 def main(descriptor: int, told: dict[str, Any], remove: Callable[[], None]) -> int:
     """Be the launcher whose listening socket is ``descriptor``; the exit code."""
     set_title("scaler_launcher")
-    configure_logging(told["logging_level"])
-    worker = dict(told["worker"])
-    worker["token"] = worker["token"].encode() if worker["token"] is not None else None
-    worker["capabilities"] = tuple((name, amount) for name, amount in worker["capabilities"])
+    settings = make_converter().structure(told["worker"], WorkerSettings)
+    configure_logging(settings.log, f"{settings.manager} launcher")
     try:
         with socket.socket(fileno=descriptor) as listener:
-            return UnitLauncher(
-                WorkerSettings(**worker), listener, told["lease_s"], told["identity"], told["cores"]
-            ).run()
+            return UnitLauncher(settings, listener, told["lease_s"], told["identity"], told["cores"]).run()
     finally:
         remove()
 

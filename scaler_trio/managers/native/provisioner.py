@@ -48,22 +48,19 @@ class NativeProvisioner(Provisioner):
 
     kind: ClassVar[str] = "baremetal_native"
 
-    def __init__(
-        self, settings: WorkerSettings, *, lease_s: float, cores: list[list[int]], logging_level: str = "INFO"
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, *, lease_s: float, cores: list[list[int]]) -> None:
         """Nothing is started yet.
 
         Args:
             settings: of every unit, but for its name.
             lease_s: how long units go on without a manager.
             cores: of the first unit, the second, …, used in turn; empty = all units share all cores.
-            logging_level: of launcher and units.
         """
         self._manager = settings.manager
         # One for each id and scheduler: managers of several clusters may have the same id.
         key = hashlib.sha256(f"{settings.manager}\n{settings.scheduler_address}".encode()).hexdigest()[:16]
         self._path = runtime_directory() / f"manager-{key}.sock"
-        self._order = order(settings, lease_s, cores, logging_level, os.fspath(self._path))
+        self._order = order(settings, lease_s, cores, os.fspath(self._path))
         text = json.dumps(self._order, sort_keys=True)
         self._order["identity"] = hashlib.sha256(text.encode()).hexdigest()
         self._socket: trio.socket.SocketType | None = None

@@ -4,6 +4,7 @@ from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import HELD_ROWS
+from scaler_protocol.messages import EventKind
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.core.delivery import Delivery
 from scaler_trio.scheduler.core.errors import PeerFault
@@ -13,6 +14,7 @@ from scaler_trio.scheduler.core.records import Array, Attempt, Client, Task
 from scaler_trio.scheduler.core.recovery import Recovery
 from scaler_trio.scheduler.core.state import SchedulerState
 from scaler_trio.scheduler.core.states import TaskEvent, TaskState
+from scaler_trio.words import counted
 
 
 @define(eq=False, repr=False)
@@ -60,6 +62,7 @@ class Clients:
         state.effects.send(client.session, known)
         for entry in client.unacknowledged:
             state.effects.send(client.session, entry.message)
+        self._tell(client, "has connected")
         if not client.greeted:  # else what is not here was lost on its way to this very scheduler
             client.greeted = True
             self.recovery.redeclare(
@@ -72,7 +75,10 @@ class Clients:
         """A client's connection ended; one that went on purpose gets no grace."""
         if not client.connected:
             return
+        unfinished = sum([task.state is not TaskState.DONE for task in client.tasks.values()]) + len(client.arrays)
+        how = "has left" if on_purpose else "lost its connection"
         self._disconnected(client)
+        self._tell(client, f"{how}, with {counted(unfinished, 'unfinished task')}")
         if on_purpose:
             self.forget(client)
         else:
@@ -80,6 +86,10 @@ class Clients:
             # One in a processor seldom loses its connection alone.
             is_hosted = client.host is not None and not client.host.connected
             self.state.depart(client, tuning.reconnect_grace_s if is_hosted else tuning.client_grace_s)
+
+    def _tell(self, client: Client, text: str) -> None:
+        if client.root is client:  # sessions of processors come and go with them
+            self.state.feed.tell(self.state.now, EventKind.CLIENT, client.name, text)
 
     def _disconnected(self, client: Client) -> None:
         client.connected = client.ready = False

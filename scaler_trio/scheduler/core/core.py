@@ -14,14 +14,12 @@ Cost: nothing in a step looks at all tasks or at all workers. It grows with the 
 worker that want work, and once a second with the number of clients.
 """
 
-from collections.abc import Sequence
 from itertools import takewhile
-
-from attrs import frozen
 
 from scaler_protocol import ErrorCode, Message
 from scaler_protocol import messages as m
 from scaler_protocol.limits import BATCH_ROWS, MIB
+from scaler_trio.scheduler.core import events as e
 from scaler_trio.scheduler.core.arrays import Arrays
 from scaler_trio.scheduler.core.clients import Clients
 from scaler_trio.scheduler.core.completion import Completion
@@ -43,13 +41,14 @@ from scaler_trio.scheduler.core.retries import Retries
 from scaler_trio.scheduler.core.slice_results import SliceResults
 from scaler_trio.scheduler.core.slicing import Slicing
 from scaler_trio.scheduler.core.state import SchedulerState
+from scaler_trio.scheduler.core.status import status
 from scaler_trio.scheduler.core.submissions import Submissions
 from scaler_trio.scheduler.core.task_results import TaskResults
 from scaler_trio.scheduler.core.tuning import Tuning
 from scaler_trio.scheduler.core.unrunnable import Unrunnable
 from scaler_trio.scheduler.core.viewing import view
 from scaler_trio.scheduler.core.workers import Workers
-from scaler_trio.scheduler.policy.core.view import Desired, View
+from scaler_trio.scheduler.policy.core.view import View
 
 SETTLED_ROWS = 64
 """Settled attempts that a worker is told of although there is nothing else to tell it."""
@@ -62,67 +61,23 @@ DECAY_S = 1.0
 """How often what clients have used is let fade."""
 
 
-@frozen
-class ClientConnected:
-    """A client's session is open; a second one of the same session supersedes the first, which is not reported lost."""
-
-    session: bytes
-    name: str = ""
-    python: str = ""
-
-
-@frozen
-class WorkerConnected:
-    """A worker's session is open; as for clients."""
-
-    session: bytes
-    name: str = ""
-    python: str = ""
-
-
-@frozen
-class ManagerConnected:
-    """A worker manager's session is open; as for clients."""
-
-    session: bytes
-    name: str = ""
-    python: str = ""
-
-
-@frozen
-class PeerLost:
-    """A session ended; ``on_purpose`` if the peer had said goodbye."""
-
-    session: bytes
-    on_purpose: bool = False
-
-
-@frozen
-class Received:
-    """Messages of one peer, as many as one read brought."""
-
-    session: bytes
-    messages: Sequence[Message]
-
-
-@frozen
-class Decided:
-    """A policy has decided what worker managers should run."""
-
-    desired: Sequence[Desired]
-
-
-Event = ClientConnected | WorkerConnected | ManagerConnected | PeerLost | Received | Decided
-
-
 class SchedulerCore:
     """Owns all task state. One owner calls it; it never calls back."""
 
     def __init__(
-        self, *, epoch: int, now: float, object_address: str = "", tuning: Tuning | None = None, protected: bool = True
+        self,
+        *,
+        epoch: int,
+        now: float,
+        object_address: str = "",
+        tuning: Tuning | None = None,
+        protected: bool = True,
+        address: str = "",
+        policy: str = "",
     ) -> None:
+        """What ``SchedulerState`` says of each; addresses and policy are only passed on."""
         tuning = tuning or Tuning()
-        self.state = state = SchedulerState(epoch, tuning, object_address, now)
+        self.state = state = SchedulerState(epoch, tuning, object_address, now, address, policy)
         state.protected = protected
         self.delivery = Delivery(state)
         self.recovery = Recovery(state, until=now + tuning.recovery_s)
@@ -149,7 +104,7 @@ class SchedulerCore:
         nesting.abandon = self.clients.forget
         self.recovery.report = self.reports.handle
 
-    def handle(self, event: Event, now: float) -> Effects:
+    def handle(self, event: e.Event, now: float) -> Effects:
         """One event; what is to be done about it.
 
         Raises:
@@ -158,17 +113,21 @@ class SchedulerCore:
         state = self.state
         state.now = now
         kind = type(event)
-        if kind is Received:
+        if kind is e.Received:
             self._received(event)  # type: ignore[arg-type]
-        elif kind is ClientConnected:
+        elif kind is e.ClientConnected:
             self.clients.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
-        elif kind is WorkerConnected:
+        elif kind is e.WorkerConnected:
             self.workers.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
-        elif kind is ManagerConnected:
+        elif kind is e.ManagerConnected:
             self.managers.connected(event.session, event.name, event.python)  # type: ignore[union-attr]
-        elif kind is Decided:
-            self.managers.decide(event.desired)  # type: ignore[union-attr]
-        elif kind is PeerLost:
+        elif kind is e.MonitorConnected:
+            self.state.monitors.add(event.session)  # type: ignore[union-attr]
+        elif kind is e.Decided:
+            self.managers.decide(event.desired, event.inputs)  # type: ignore[union-attr]
+        elif kind is e.StorageSeen:
+            self.state.storage = event.storage  # type: ignore[union-attr]
+        elif kind is e.PeerLost:
             self._lost(event.session, on_purpose=event.on_purpose)  # type: ignore[union-attr]
         return self._finish_step()
 
@@ -200,7 +159,7 @@ class SchedulerCore:
         )
         return min((time for time in times if time is not None), default=None)
 
-    def _received(self, event: Received) -> None:
+    def _received(self, event: e.Received) -> None:
         session, state = event.session, self.state
         worker, client = state.workers.get(session), state.clients.get(session)
         try:
@@ -224,6 +183,9 @@ class SchedulerCore:
             elif (manager := state.managers.get(session)) is not None:
                 for message in event.messages:
                     self.managers.handle(manager, message)
+            elif session in state.monitors:
+                for message in event.messages:
+                    self._answer(session, message)
         except PeerFault as fault:
             # What it sent before and what it did right stays; it may come back, as after any loss of a connection.
             state.close_session(session, ErrorCode.NOT_YOURS, str(fault))
@@ -236,7 +198,17 @@ class SchedulerCore:
         if worker is not None:
             self.workers.lost(worker, on_purpose=on_purpose)
         if (manager := self.state.managers.get(session)) is not None:
-            self.managers.lost(manager)
+            self.managers.lost(manager, on_purpose=on_purpose)
+        self.state.monitors.discard(session)
+
+    def _answer(self, monitor: bytes, message: Message) -> None:
+        """A monitor's question."""
+        if type(message) is m.AskStatus:
+            self.state.effects.send(monitor, status(self.state, message.after))
+        elif type(message) is m.ExplainTask:
+            self.explaining.answer_monitor(monitor, message)
+        else:
+            raise PeerFault(f"a monitor does not send {type(message).__name__}")
 
     # -------------------------------------------------------------------------------------------------- end of step
 
@@ -277,6 +249,8 @@ class SchedulerCore:
             self.managers.tell_units()
         if state.effects.shutdown:
             self._tell_of_shutdown(state.effects)
+        if state.feed.new:
+            state.effects.events = state.feed.take_new()
         effects, state.effects = state.effects, Effects()
         references = state.references
         if references.adopted or references.deleted:
@@ -295,6 +269,8 @@ class SchedulerCore:
         for peer in peers:
             if peer.connected:
                 effects.send(peer.session, told)
+        for session in state.monitors:
+            effects.send(session, told)
 
     def _flush_worker(self, worker: Worker) -> None:
         state, session = self.state, worker.session

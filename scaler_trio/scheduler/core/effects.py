@@ -3,6 +3,7 @@
 from attrs import define, field, frozen
 
 from scaler_protocol import ErrorCode, Message
+from scaler_trio.scheduler.core.feed import FeedEvent
 
 
 @frozen
@@ -24,6 +25,8 @@ class Effects:
     adopt: list[bytes] = field(factory=list)  # no object is in both, unless it came and went: adopt before delete
     delete: list[bytes] = field(factory=list)
 
+    events: list[FeedEvent] = field(factory=list)  # to be logged
+
     shutdown: str = ""  # who wants it: everybody is told, then the scheduler ends
 
     def send(self, session: bytes, message: Message) -> None:
@@ -35,4 +38,6 @@ class Effects:
             queue.append(message)
 
     def __bool__(self) -> bool:
-        return bool(self.sends or self.output or self.closes or self.adopt or self.delete or self.shutdown)
+        return bool(
+            self.sends or self.output or self.closes or self.adopt or self.delete or self.events or self.shutdown
+        )

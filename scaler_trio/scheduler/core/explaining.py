@@ -12,6 +12,9 @@ from scaler_trio.scheduler.core.retries import Pause
 from scaler_trio.scheduler.core.state import SchedulerState
 from scaler_trio.scheduler.core.states import TaskState
 
+EXPLAINED = 10
+"""Tasks of the same number, of different clients, that a monitor is told of."""
+
 INPUTS_NAMED = 5
 """Inputs of a node that its sentence names."""
 
@@ -28,6 +31,30 @@ class Explaining:
         """Send the explanation."""
         text = clip(self.explain(client, message.task), TEXT_BYTES)
         self.state.effects.send(client.session, m.Explanation(message.request, text))
+
+    def answer_monitor(self, monitor: bytes, message: m.ExplainTask) -> None:
+        """Send the explanations of all tasks that a monitor may mean."""
+        who, state = message.client, self.state
+        meant = [
+            client
+            for client in state.clients.values()
+            if not who or client.name == who or client.session.hex().startswith(who.lower())
+        ]
+        found = [one for one in meant if message.task in one.tasks or message.task in one.arrays]
+        texts = [
+            f"task {message.task} of {one.name} ({one.session[:4].hex()}), {self.explain(one, message.task)}"
+            for one in found[:EXPLAINED]
+        ]
+        if len(found) > EXPLAINED:
+            texts.append(f"{len(found) - EXPLAINED} other clients have a task of that number too; say which client")
+        if not meant:
+            texts = [
+                f"no client {who!r} is known here: it has gone, or never came" if who else "no client is connected"
+            ]
+        elif not found:
+            of = f"client {who!r}" if who else f"the {len(meant)} clients"
+            texts = [f"the scheduler has no task {message.task} of {of}: it ended, or has not arrived"]
+        self.state.effects.send(monitor, m.Explanation(message.request, clip("\n".join(texts), TEXT_BYTES)))
 
     def explain(self, client: Client, number: int) -> str:
         """One sentence about now, then a line for each event, oldest first."""

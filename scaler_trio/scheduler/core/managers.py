@@ -9,10 +9,12 @@ from attrs import define
 
 from scaler_protocol import Message, limits
 from scaler_protocol import messages as m
+from scaler_protocol.messages import EventKind
 from scaler_trio.scheduler.core.errors import PeerFault
 from scaler_trio.scheduler.core.records import Manager, Worker
 from scaler_trio.scheduler.core.state import SchedulerState
-from scaler_trio.scheduler.policy.core.view import Desired
+from scaler_trio.scheduler.policy.core.view import Desired, capabilities_in_words
+from scaler_trio.words import counted
 
 DRAIN_GRACE_S = 300.0
 """What runs on a unit that is to leave has this long; then it is given to others."""
@@ -28,9 +30,12 @@ class Managers:
         """A manager is there, for the first time or again; it says next what it could provide."""
         self.state.managers[session] = Manager(session, name, python)
 
-    def lost(self, manager: Manager) -> None:
+    def lost(self, manager: Manager, *, on_purpose: bool) -> None:
         """It is gone; its units serve on."""
-        self.state.managers.pop(manager.session, None)
+        del self.state.managers[manager.session]
+        if manager.status is not None:
+            how = "has left" if on_purpose else "is not connected any more; its units serve on"
+            self._tell(EventKind.MANAGER, manager.status.manager, how)
 
     def handle(self, manager: Manager, message: Message) -> None:
         """Take in its status.
@@ -46,10 +51,20 @@ class Managers:
                     f"the worker manager {message.manager!r} is connected already, from {other.name}: "
                     f"give this one another id"
                 )
-        is_first, manager.status = manager.status is None, message
-        if is_first:
-            its = [unit_name(w) for w in self.state.workers.values() if w.manager == message.manager and w.ready]
+        before, manager.status = manager.status, message
+        if before is None:
+            state = self.state
+            its = [unit_name(w) for w in state.workers.values() if w.manager == message.manager and w.ready]
             self._send_units(manager, its, [])
+            offered = capabilities_in_words(tuple([(row[0], row[1]) for row in message.capabilities]))
+            limit = (
+                "any number of" if message.limit < 0 else f"up to {message.limit}" if message.limit else "always its"
+            )
+            text = f"has connected from {manager.name}: {limit} units of {counted(message.slots, 'slot')}"
+            self._tell(EventKind.MANAGER, message.manager, f"{text} with {offered}" if offered else text)
+        if message.problem != (before.problem if before is not None else ""):
+            problem = f"cannot start units: {message.problem}" if message.problem else "can start units again"
+            self._tell(EventKind.MANAGER, message.manager, problem)
 
     def tell_units(self) -> None:
         """Tell managers which of their units came or went in this step."""
@@ -64,7 +79,10 @@ class Managers:
             upto = at + limits.BATCH_ROWS
             self.state.effects.send(manager.session, m.Units(tuple(came[at:upto]), tuple(gone[at:upto])))
 
-    def decide(self, decided: Sequence[Desired]) -> None:
+    def _tell(self, kind: EventKind, manager: str, text: str) -> None:
+        self.state.feed.tell(self.state.now, kind, manager, text)
+
+    def decide(self, decided: Sequence[Desired], inputs: str) -> None:
         """Ask managers for what a policy wants, as far as that is new, and have units leave."""
         known = statuses(self.state.managers.values())
         for desired in decided:
@@ -74,6 +92,12 @@ class Managers:
             leaving = self._drain(desired)
             if desired.units == manager.desired and not leaving:
                 continue
+            before = 0 if manager.desired is None else manager.desired
+            if desired.units != before or leaving:
+                leave = f", {counted(len(leaving), 'unit')} told to leave" if leaving else ""
+                wanted = f"{counted(desired.units, 'unit')} wanted, {before} before{leave}"
+                text = f"{wanted}: {desired.reason or 'no reason given'}"
+                self._tell(EventKind.CAPACITY, desired.manager, f"{text} ({inputs})" if inputs else text)
             manager.desired, manager.reason = desired.units, desired.reason
             reason = limits.clip(desired.reason, limits.TEXT_BYTES)
             told = m.DesiredUnits(desired.units, tuple(leaving[: limits.BATCH_ROWS]), DRAIN_GRACE_S, reason)

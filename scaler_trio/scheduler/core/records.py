@@ -7,7 +7,7 @@ They refer to each other in circles, so what they print of themselves is only wh
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import Factory, define, field
+from attrs import Factory, define, field, frozen
 
 from scaler_protocol import Buffer, Message
 from scaler_protocol.messages import ManagerStatus, TaskOptions
@@ -270,6 +270,16 @@ class Worker:
 
     def __repr__(self) -> str:
         return f"<worker {self.name} {self.session[:4].hex()}>"
+
+
+@frozen
+class Storage:
+    """The object storage server, as far as the scheduler has heard of it."""
+
+    is_connected: bool = False
+    objects: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
 
 
 @define(eq=False, repr=False)

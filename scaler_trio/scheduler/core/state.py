@@ -2,12 +2,13 @@
 
 from heapq import heappop, heappush
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from scaler_protocol import ErrorCode, limits
 from scaler_protocol import messages as m
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.core.effects import Close, Effects
+from scaler_trio.scheduler.core.feed import Feed
 from scaler_trio.scheduler.core.fixed_rows import NO_ROWS, FixedRows
 from scaler_trio.scheduler.core.fleet import Fleet
 from scaler_trio.scheduler.core.queues import ReadyQueues
@@ -19,6 +20,7 @@ from scaler_trio.scheduler.core.records import (
     Function,
     Manager,
     Source,
+    Storage,
     Task,
     Worker,
 )
@@ -35,11 +37,17 @@ class SchedulerState:
     tuning: Tuning
     object_address: str = ""
     now: float = 0.0
+    address: str = ""  # where peers find it, for monitors
+    policy: str = ""  # what decides over capacity, for monitors
+    began_at: float = field(default=Factory(lambda self: self.now, takes_self=True))
     effects: Effects = field(factory=Effects)
     references: ObjectReferences = field(factory=ObjectReferences)
     clients: dict[bytes, Client] = field(factory=dict)
     workers: dict[bytes, Worker] = field(factory=dict)
     managers: dict[bytes, Manager] = field(factory=dict)  # connected ones
+    monitors: set[bytes] = field(factory=set)  # connected ones
+    storage: Storage = field(factory=Storage)
+    feed: Feed = field(factory=Feed)
     units: dict[Worker, None] = field(factory=dict)  # workers of managers that came or went in this step
     attempts: dict[int, Attempt] = field(factory=dict)  # all that have open rows or unacknowledged results
     ready: ReadyQueues = field(factory=ReadyQueues)

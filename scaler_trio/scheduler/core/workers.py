@@ -4,6 +4,7 @@ from attrs import define
 
 from scaler_protocol import messages as m
 from scaler_protocol.limits import HELD_ROWS
+from scaler_protocol.messages import EventKind
 from scaler_trio.ranges import RangeSet
 from scaler_trio.scheduler.core.errors import PeerFault
 from scaler_trio.scheduler.core.nesting import Nesting
@@ -12,6 +13,7 @@ from scaler_trio.scheduler.core.recovery import Recovery
 from scaler_trio.scheduler.core.requeue import Requeue
 from scaler_trio.scheduler.core.state import SchedulerState
 from scaler_trio.scheduler.core.states import TaskEvent, TaskState
+from scaler_trio.words import counted
 
 
 @define(eq=False, repr=False)
@@ -98,6 +100,7 @@ class Workers:
             state.units[worker] = None
         self.recovery.declared(worker)
         state.fleet.update(worker)
+        state.feed.tell(state.now, EventKind.WORKER, worker.name, f"has connected: {counted(worker.slots, 'slot')}")
 
     def _compare(self, attempt: Attempt, held: RangeSet) -> None:
         """Requeue what the worker does not have (any more); go on with what it has."""
@@ -157,6 +160,8 @@ class Workers:
         if not worker.connected:
             return
         self._disconnected(worker)
+        how = "has left" if on_purpose else f"lost its connection, with {counted(worker.items, 'item')}"
+        self.state.feed.tell(self.state.now, EventKind.WORKER, worker.name, how)
         if on_purpose:
             self._requeue(worker, on_purpose=True)
             self._forget(worker)

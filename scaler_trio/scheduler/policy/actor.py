@@ -8,9 +8,9 @@ from typing import Final, Never
 import trio
 
 from scaler_trio.actors import Actor, Mailbox
-from scaler_trio.scheduler.core.core import Decided
+from scaler_trio.scheduler.core.events import Decided
 from scaler_trio.scheduler.dispatcher import Dispatcher
-from scaler_trio.scheduler.policy.core.view import Desired, Policy, View
+from scaler_trio.scheduler.policy.core.view import Policy, View
 
 EVERY_S: Final = 0.1
 """How often it looks, where that is cheap: work that waits for a first worker waits this long as well …"""
@@ -30,7 +30,6 @@ class PolicyActor(Actor[Never]):
     def __init__(self, policy: Policy, dispatcher: Callable[[], Dispatcher]) -> None:
         self._policy = policy
         self._dispatcher = dispatcher
-        self._asked: dict[str, int] = {}  # manager -> units, as last logged
         self._error = ""
 
     async def run(self, mailbox: Mailbox[Never]) -> None:
@@ -43,36 +42,27 @@ class PolicyActor(Actor[Never]):
     def _look(self, dispatcher: Dispatcher) -> None:
         core = dispatcher.core
         if not core.state.managers:
-            self._asked.clear()
             return
         view = core.view(trio.current_time())
         try:
             decided = self._policy.decide(view)
         except Exception as error:
-            self._failed(error)
-            return
-        dispatcher.ref.tell_nowait(Decided(decided))
-        self._tell(view, decided)
+            text = f"{type(error).__name__}: {error}"
+            if text != self._error:
+                log.error("the policy failed, so what was asked for last stays: %s", text, exc_info=error)
+            self._error = text
+        else:
+            dispatcher.ref.tell_nowait(Decided(decided, in_words(view)))
 
-    def _failed(self, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
-        if text != self._error:
-            log.error("the policy failed, so what was asked for last stays: %s", text, exc_info=error)
-        self._error = text
 
-    def _tell(self, view: View, decided: list[Desired]) -> None:
-        """A line for each change."""
-        there = {manager.name: manager for manager in view.managers}
-        for desired in decided:
-            manager = there.get(desired.manager)
-            if manager is None or self._asked.get(desired.manager, 0) == desired.units:
-                continue
-            self._asked[desired.manager] = desired.units
-            log.info(
-                "worker manager %s: %d units wanted; %d are connected, %d starting: %s",
-                desired.manager,
-                desired.units,
-                len(manager.serving),
-                manager.launching,
-                desired.reason or "as it is",
-            )
+def in_words(view: View) -> str:
+    """What a policy has decided by."""
+    queued, running = sum([work.queued for work in view.work]), sum([work.running for work in view.work])
+    parts = [f"{queued} items queued and {running} running"]
+    for manager in view.managers:
+        if manager.name:
+            serving = len(manager.serving)
+            draining = len(manager.units) - serving
+            leaving = f", {draining} leaving" if draining else ""
+            parts.append(f"{manager.name}: {serving} connected, {manager.launching} starting{leaving}")
+    return "; ".join(parts)

@@ -7,6 +7,9 @@ from scaler_trio.scheduler.policy.core.simple import NoScaling, SimpleScaling
 from scaler_trio.scheduler.policy.core.view import Policy
 from scaler_trio.scheduler.policy.core.waterfall import Rule, Waterfall
 
+DEFAULT_ENGINE = "simple"
+DEFAULT_CONTENT = "allocate=even_load; scaling=vanilla"
+
 ALLOCATE = ("even_load", "capability")
 SCALING: dict[str, Policy] = {
     "no": NoScaling(),
@@ -39,7 +42,7 @@ def _simple(content: str) -> Policy:
     for part in filter(None, (part.strip() for part in content.split(";"))):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals or key in found:
-            raise ValueError(f"policy_content has {part!r}; write 'allocate=even_load; scaling=vanilla'")
+            raise ValueError(f"policy_content has {part!r}; write {DEFAULT_CONTENT!r}")
         found[key] = value
     for key, allowed in (("allocate", ALLOCATE), ("scaling", tuple(SCALING))):
         if found.get(key) not in allowed:

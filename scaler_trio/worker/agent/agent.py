@@ -1,5 +1,6 @@
 """The agent: a Trio shell around WorkerCore, with one template, some processors, and a connection to the scheduler."""
 
+import logging
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ from scaler_trio.net import ConnectionClosed, Link
 from scaler_trio.serialization.identity import python_identity
 from scaler_trio.worker import channel
 from scaler_trio.worker.agent import obituary
+from scaler_trio.worker.agent.memory import Scales
 from scaler_trio.worker.agent.output import Forwarder
 from scaler_trio.worker.agent.processor_handle import ProcessorHandle
 from scaler_trio.worker.agent.session import keep_connected
@@ -46,6 +48,9 @@ FAREWELL_S: Final = 1.0
 """What the last results and the goodbye may take."""
 
 
+log = logging.getLogger("scaler_trio.worker")
+
+
 class Agent:
     """One worker. ``run`` it once."""
 
@@ -53,13 +58,15 @@ class Agent:
         self.settings = settings
         self.session = os.urandom(16)
         self.core = WorkerCore(
-            Offer(settings.slots, settings.capabilities, settings.manager, settings.latency_s, settings.unit)
+            Offer(settings.slots, settings.capabilities, settings.manager, settings.latency_s, settings.unit),
+            task_timeout_s=settings.task_timeout_s,
         )
         self.processors: dict[int, ProcessorHandle] = {}  # by slot
         self._template = template
         self._last_number = 0  # processors are numbered through, so that late news of one does not meet its successor
         self._forwarders = (Forwarder(1), Forwarder(2))
         self._meter = StatusMeter()
+        self._scales = Scales(settings.memory_bytes)
         self._link: Link | None = None
         self._outgoing: list[Any] = []
         self._resend: deque[Any] = deque()
@@ -309,6 +316,7 @@ class Agent:
     async def _report_status(self, link: Link) -> None:
         while True:
             await trio.sleep(link.connection.timing.heartbeat_s)
+            self._weigh()
             pids = [processor.pid for processor in self.processors.values() if processor.pid]
             cpu_percent, memory_bytes = self._meter.measure([os.getpid(), *pids], trio.current_time())
             link.send(m.WorkerStatus(self.core.state.queued_rows, self.core.state.running, cpu_percent, memory_bytes))
@@ -352,9 +360,14 @@ class Agent:
                 self.apply(e.SlotReady(processor.slot))
             if self._may_look:
                 self.apply(self._look(processor))
+                self._weigh()
             else:
                 self._is_put_off = True
                 self._alarm.deadline = self._due_at()
+
+    def _weigh(self) -> None:
+        if over := self._scales.weigh(self.processors.values(), trio.current_time()):
+            self.apply(self._look(self.processors[over.slot]), over)
 
     @property
     def _may_look(self) -> bool:
@@ -370,6 +383,8 @@ class Agent:
                 "access": self.settings.object_access,
                 "secret": processor.output.secret,
                 "scheduler": self.settings.scheduler_address,
+                "collect_s": self.settings.collect_s,
+                "trim_bytes": self.settings.trim_bytes,
             }
             processor.send(channel.configure(settings))
             processor.flush()
@@ -393,7 +408,7 @@ class Agent:
         elif "failed" in notice:
             self._fail(WorkerFailed(f"worker {self.settings.name!r}: {notice['failed']}"))
         elif "warning" in notice:
-            self._forwarders[1].put(f"scaler_worker {self.settings.name}: {notice['warning']}\n".encode())
+            log.warning("%s", notice["warning"])
 
     def _on_death(self, notice: dict[str, Any]) -> None:
         processor = next((p for p in self.processors.values() if p.number == notice["exited"]), None)
@@ -444,6 +459,7 @@ class Agent:
         self._is_put_off = not self._may_look
         if not self._is_put_off or is_due:
             self.apply(*[self._look(p) for p in self.processors.values() if p.is_ready])
+            self._weigh()
         if is_due:
             self.apply(e.Tick())
 

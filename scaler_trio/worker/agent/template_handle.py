@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 
 from scaler_trio.process import lineage
+from scaler_trio.process.logs import close_logs
 from scaler_trio.worker.errors import WorkerFailed
 from scaler_trio.worker.processor.template import REQUEST, SIGNAL, START, Template
 from scaler_trio.worker.settings import WorkerSettings
@@ -52,6 +53,7 @@ class TemplateHandle:
             return cls(ours, pid, None)
         try:
             fd = its.detach()
+            close_logs()  # properly: what is closed behind its back would write to whoever has its number next
             os.closerange(3, fd)
             os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))
             for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -155,4 +157,6 @@ def configuration(settings: WorkerSettings, parent: int) -> dict[str, Any]:
         "preload": settings.preload,
         "start_method": settings.start_method,
         "access": settings.object_access,
+        "name": settings.name,
+        "log": settings.log.as_json(),
     }

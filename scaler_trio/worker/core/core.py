@@ -26,8 +26,9 @@ from scaler_trio.worker.errors import InternalError
 class WorkerCore:
     """One per agent. ``handle`` is the only entry that changes anything."""
 
-    def __init__(self, offer: Offer) -> None:
-        self.state = state = WorkerState(offer)
+    def __init__(self, offer: Offer, *, task_timeout_s: float = 0.0) -> None:
+        """``task_timeout_s``: no item may run longer here, whatever its client allows; 0 = as its client says."""
+        self.state = state = WorkerState(offer, task_timeout_s)
         self._handlers: dict[type, Callable[[Any], None]] = {
             e.Connected: partial(connecting.on_connected, state),
             e.Disconnected: partial(connecting.on_disconnected, state),
@@ -36,6 +37,7 @@ class WorkerCore:
             e.Truncated: partial(progress.on_truncated, state),
             e.SlotDied: partial(stopping.on_slot_died, state),
             e.SpareKept: partial(stopping.on_spare_kept, state),
+            e.OverMemory: partial(stopping.on_over_memory, state),
             e.Tick: partial(stopping.on_tick, state),
             m.WorkerKnown: partial(connecting.on_known, state),
             m.PutFunction: partial(assigning.on_put_function, state),

@@ -98,11 +98,20 @@ class SlotDied:
 
 
 @frozen
+class OverMemory:
+    """The worker's processors use more private memory together than they may, this one the most of it."""
+
+    slot: int
+    text: str
+    """How much, and how much is allowed."""
+
+
+@frozen
 class Tick:
     """``next_deadline`` has passed."""
 
 
-Event = Connected | Disconnected | SlotReady | Progress | Truncated | SpareKept | SlotDied | Tick | Message
+Event = Connected | Disconnected | SlotReady | Progress | Truncated | SpareKept | SlotDied | OverMemory | Tick | Message
 
 # ------------------------------------------------------------------------------------------------------------ effects
 

@@ -139,7 +139,8 @@ class Slot:
     truncating: int | None = None  # a ``Truncate`` to this item is on its way
     truncate_next: int | None = None  # and another one is wanted after it
     interruption: Interruption | None = None
-    killed_because: str = ""  # on purpose: what dies with it is charged to nobody
+    killed_because: str = ""  # on purpose: what dies with it is charged to nobody …
+    is_charged: bool = False  # … but what it was killed for
     functions: set[int] = field(factory=set)  # keys that the processor has
     is_streaming: bool = False  # it has had one whose output is marked
     forget: list[int] = field(factory=list)  # keys that it should forget with the next feed
@@ -155,6 +156,7 @@ class Slot:
         """The processor is gone; what was fed is the caller's to put somewhere."""
         self.is_ready = self.was_ready = False
         self.killed_because = ""
+        self.is_charged = False
         self.fed.clear()
         self.done = self.claimed = self.limit = self.ahead_ns = self.ahead_bytes = 0
         self.running = self.truncating = self.truncate_next = self.interruption = None

@@ -15,7 +15,7 @@ KEPT_OVERHEAD_BYTES: Final = 200
 REPORT_BYTES: Final = 4 * limits.MIB
 """Payload in one message of single results: well below a frame."""
 
-TIMED_OUT: Final = b"it ran longer than its timeout"
+TIMED_OUT: Final = b"it ran longer than its timeout, or than any task may run on its worker"
 CANCELLED: Final = b"cancelled while it was running"
 
 

@@ -27,8 +27,9 @@ class Offer:
 class WorkerState:
     """The tables of one worker; ``core.py`` owns them, and the files beside it change them."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, task_timeout_s: float) -> None:
         self.offer = offer
+        self.task_timeout_s = task_timeout_s  # of every item that runs here; 0 = none
         self.slots = [Slot(number) for number in range(offer.slots)]
         self.attempts: dict[tuple[int, int], Attempt] = {}  # by (epoch, number)
         self.tasks: deque[Piece] = deque()  # queued single tasks, which go before

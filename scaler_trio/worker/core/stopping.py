@@ -33,7 +33,8 @@ def timeout(state: WorkerState, slot: Slot) -> float | None:
     """When the item that runs there is out of time, or None."""
     if slot.running is None or slot.interruption is not None or not slot.fed:
         return None
-    timeout_s = slot.fed[0].attempt.options.timeout_s
+    timeouts = (slot.fed[0].attempt.options.timeout_s, state.task_timeout_s)  # its client's, and the operator's
+    timeout_s = min([seconds for seconds in timeouts if seconds], default=0.0)
     return slot.running_since + timeout_s if timeout_s else None
 
 
@@ -50,14 +51,14 @@ def on_slot_died(state: WorkerState, event: e.SlotDied) -> None:
     slot.session = progress.session or slot.session
     blocking.slot_died(state, slot, slot.fed[0].attempt if running is not None else None)
     _judge_death(state, slot, running, event.text)
-    stopped, killed_because = slot.interruption, slot.killed_because
+    stopped, killed_because, is_charged = slot.interruption, slot.killed_because, slot.is_charged
     pieces = list(slot.fed)
     slot.reset()
     if running is not None:
         fed = pieces[0]
         text = f"{killed_because}; {event.text}" if killed_because else event.text
         stopped = stopped if stopped is not None and stopped.item == running else None
-        _on_crash(state, slot, fed, stopped, text, charged=not killed_because)
+        _on_crash(state, slot, fed, stopped, text, charged=is_charged or not killed_because)
         fed.lo += 1
         fed.first += 1
     for fed in reversed(pieces):
@@ -122,6 +123,15 @@ def on_spare_kept(state: WorkerState, event: e.SpareKept) -> None:
     slot = state.slots[event.slot]
     slot.killed_because = ""
     slot.parked_at = state.now
+
+
+def on_over_memory(state: WorkerState, event: e.OverMemory) -> None:
+    """Kill the processor, at the expense of what runs there; one that runs nothing keeps what others have left."""
+    slot = state.slots[event.slot]
+    if slot.killed_because:
+        return
+    slot.is_charged = slot.running is not None
+    _kill(state, slot, f"killed as {event.text}")
 
 
 def on_tick(state: WorkerState, event: e.Tick) -> None:

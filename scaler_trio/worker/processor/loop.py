@@ -7,7 +7,9 @@ committed, and the one ``except TaskInterrupted`` at the bottom may commit it as
 """
 
 import fcntl
+import math
 import pickle
+import select
 import socket
 import time
 from collections import deque
@@ -44,6 +46,7 @@ from scaler_trio.worker.processor.marker import Marker
 from scaler_trio.worker.processor.paces import Pace, Paces
 from scaler_trio.worker.processor.results import PLAIN, SHORT_BYTES, TaskInterrupted, dump_value
 from scaler_trio.worker.processor.store import ObjectStore
+from scaler_trio.worker.processor.tidying import Tidying
 from scaler_trio.worker.processor.waits import ItemWaits
 
 LATE_NS: Final = 2_000_000
@@ -68,6 +71,10 @@ class ProcessorLoop:
         self._marker = Marker(page.cells)
         self._functions = Functions(self._marker)
         self._paces = Paces()
+        self._tidying = Tidying()
+        self._has_run = False  # something, since memory was last tidied
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._batches: deque[Batch] = deque()
         self._received = 0  # items received; the number of the next one
         self._generation = 0
@@ -103,6 +110,9 @@ class ProcessorLoop:
             if batch.at == batch.count:
                 self._batches.popleft()
             self._paces.learn(batch, first, ran, self._page.ends)
+            self._has_run = True
+            if started_ns > self._tidying.due_ns:
+                self._tidy()
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: raise in the window of the item that is meant, once, and nowhere else.
@@ -313,6 +323,8 @@ class ProcessorLoop:
             except BlockingIOError:
                 if self._page.cells[DONE] != self._reported or self._page.cells[STUCK]:
                     self._signal()
+                if self._has_run:
+                    self._tidy_in_time()
                 count = self._socket.recv_into(buffer)
         except OSError as error:
             raise AgentGone from error
@@ -320,6 +332,16 @@ class ProcessorLoop:
             raise AgentGone
         for kind, body in self._inbox.received(count):
             self._on_message(kind, body)
+
+    def _tidy_in_time(self) -> None:
+        """Wait for a message, but not beyond the time at which what ran last is tidied up."""
+        due_ns = self._tidying.due_ns
+        if due_ns < math.inf and not self._poll.poll(max(0.0, due_ns - time.monotonic_ns()) * 1e-6):
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self._has_run = False
+        self._tidying.tidy()
 
     def _on_message(self, kind: int, body: bytes) -> None:
         if kind == channel.PAGES:
@@ -346,6 +368,7 @@ class ProcessorLoop:
             settings = channel.read_configure(body)
             self._store.configure(settings)
             self._marker.secret = settings["secret"]
+            self._tidying.configure(settings)
             if scheduler := settings.get("scheduler"):
                 # For a client that a task makes.
                 enclosing.set_enclosing(enclosing.Enclosing(scheduler, settings["token"]))

@@ -4,6 +4,7 @@ Forked from the template (``become``), or a fresh interpreter started by it (``p
 scaler_trio.worker.processor.process``).
 """
 
+import faulthandler
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Final, NoReturn
 
 from scaler_trio.config import enclosing
 from scaler_trio.process import lineage
+from scaler_trio.process.logs import LogSettings, configure_logging
 from scaler_trio.worker import channel
 from scaler_trio.worker.control_page import ControlPage
 from scaler_trio.worker.processor.loop import AgentGone, ProcessorLoop
@@ -41,6 +43,7 @@ def become(socket_fd: int, page_fd: int) -> NoReturn:
     pid = os.getpid()
     try:
         _open_standard_streams()
+        faulthandler.enable()  # where a fault in compiled code happened is among the last lines that it prints
         signal.signal(signal.SIGINT, signal.default_int_handler)
         page = ControlPage(page_fd)
         sock = socket.socket(fileno=socket_fd)
@@ -79,8 +82,10 @@ def main() -> NoReturn:
     configuration = json.loads(sys.argv[1])
     lineage.die_with_parent(configuration["parent"])
     lineage.set_title("scaler_processor")
+    lineage.be_killed_first()
     lineage.limit_library_threads(configuration["threads"])
     sys.path[:] = configuration["path"]
+    configure_logging(LogSettings.from_json(configuration["log"]), configuration["name"])
     try:
         run_preload(configuration["preload"])
     except PreloadFailed as error:

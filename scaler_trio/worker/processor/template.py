@@ -19,6 +19,7 @@ import warnings
 from typing import Any, Final, NoReturn
 
 from scaler_trio.process import lineage
+from scaler_trio.process.logs import LogSettings, configure_logging
 from scaler_trio.worker.processor import process as processor
 from scaler_trio.worker.processor.preload import PreloadFailed, run_preload
 
@@ -49,6 +50,7 @@ class Template:
         agent = self._configuration["parent"]
         lineage.die_with_parent(agent)
         lineage.set_title("scaler_template")
+        configure_logging(LogSettings.from_json(self._configuration["log"]), self._configuration["name"])
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the agent's to handle
         wakeup, wakeup_end = os.pipe()
         os.set_blocking(wakeup_end, False)
@@ -152,6 +154,7 @@ class Template:
             for descriptor in (*ours, null_fd, output_fd, error_fd):
                 os.close(descriptor)
             lineage.set_title("scaler_processor")
+            lineage.be_killed_first()
             lineage.reseed()
             processor.become(socket_fd, page_fd)
         except BaseException:

@@ -61,7 +61,7 @@ def test_a_manager_without_a_rule_is_left_alone() -> None:
 def test_what_drains_says_who_takes_over() -> None:
     found = decide(TIERS, [work(0, 1, each=5.0)], first(idle=2), second(busy=1))["second"]
     assert found.drain == ("second-busy-0",)
-    assert found.reason == "first can do all that there is: its 1 units go"
+    assert found.reason == "first can do all that there is, so 1 unit here can go"
 
 
 def test_a_tier_that_does_not_fit_does_not_stand_in_the_way() -> None:

@@ -11,6 +11,7 @@ from scaler_trio.scheduler.policy.core.sizing import (
     plan_class,
 )
 from scaler_trio.scheduler.policy.core.view import Desired, Manager, View
+from scaler_trio.words import counted
 
 
 @frozen
@@ -47,7 +48,7 @@ def settled(supply: Supply, idle_s: float, *, why_drain: str = "") -> Desired:
     launching = launching_wanted(supply)
     reasons = list(supply.reasons)
     if launching < manager.launching:
-        reasons.append(f"nothing will be left for {manager.launching - launching} units that are starting")
+        reasons.append(f"nothing will be left for {counted(manager.launching - launching, 'starting unit')}")
     if going:
         reasons.append(why_drain or f"{len(going)} of {serving} units were idle for {idle_s:.3g} s or more")
     if manager.problem and not supply.added:

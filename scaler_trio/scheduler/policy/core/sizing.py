@@ -7,7 +7,8 @@ cluster starts quickly, and a working one waits until it knows.
 
 from attrs import define, field
 
-from scaler_trio.scheduler.policy.core.view import Capabilities, Manager, Unit, Work
+from scaler_trio.scheduler.policy.core.view import Manager, Unit, Work
+from scaler_trio.words import counted
 
 WORTH = 0.25
 """The least work for a new unit, as a part of its start-up time: below it, it would come only to go again."""
@@ -20,6 +21,9 @@ GUESS_S = 1.0
 
 PROBE_S = 1.0
 """Where a start takes longer, one unit comes first and shows what an item takes."""
+
+PATIENCE = 4.0
+"""A unit that is starting is not wanted any more if nothing would be left for it even if items took so much longer."""
 
 IDLE_LEAST_S = 2.0
 """A unit is kept idle at least this long, and at least as long as another start would take: it costs no more."""
@@ -78,8 +82,8 @@ def plan_class(work: Work, supplies: list[Supply], *, with_amounts: bool, in_ord
         start_s = manager.start_s
         there_s = 0.0 if in_order else start_s  # a later tier leaves to the earlier ones what they can take
         guess_s = max(LEAST_S, work.seconds_each if work.known else max(GUESS_S, start_s))
-        # Nobody who was asked for is sent back before it is known how long an item takes.
-        keeps = min(supply.soon, _left(work, guess_s, here, coming, start_s))
+        # Who was asked for is sent back only if nothing is left for it whatever the items take: expectations change.
+        keeps = min(supply.soon, _left(work, PATIENCE * guess_s, here, coming, start_s))
         supply.wanted_launching += keeps
         if keeps:
             coming.append((keeps, there_s))
@@ -97,8 +101,8 @@ def plan_class(work: Work, supplies: list[Supply], *, with_amounts: bool, in_ord
             coming.append((min(more * slots, left), there_s))
             guess = "" if work.known else "perhaps "
             supply.reasons.append(
-                f"{left} of {work.queued} queued items of {guess}{_seconds(each_s)} will be left for it "
-                f"when a new unit is there in {_seconds(start_s)}"
+                f"{left} of {counted(work.queued, 'queued item')} of {guess}{_seconds(each_s)} will be left "
+                f"when a new unit is there, in {_seconds(start_s)}"
             )
         if in_order and not manager.problem and room - max(more, 0) > 0:
             break
@@ -145,11 +149,6 @@ def launching_wanted(supply: Supply) -> int:
 def most_demanding_first(work: Work) -> tuple[int, int]:
     """The order of classes in a plan: what few units fit has the first choice."""
     return (-len(work.capabilities), -sum([amount for _, amount in work.capabilities if amount > 0]))
-
-
-def offers(capabilities: Capabilities) -> str:
-    """For reasons and logs."""
-    return ", ".join([name if amount < 0 else f"{name}={amount}" for name, amount in capabilities])
 
 
 def _seconds(seconds: float) -> str:

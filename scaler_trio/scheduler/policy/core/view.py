@@ -11,6 +11,11 @@ Capabilities: TypeAlias = tuple[tuple[str, int], ...]
 """Name and amount; -1 = it is there, without amount."""
 
 
+def capabilities_in_words(capabilities: Capabilities) -> str:
+    """For reasons, logs and monitors."""
+    return ", ".join([name if amount < 0 else f"{name}={amount}" for name, amount in capabilities])
+
+
 @frozen
 class Work:
     """The unfinished items of one class: those that need the same Python and the same capabilities."""

@@ -13,6 +13,7 @@ from scaler_trio.scheduler.policy.core.sizing import (
     slots_for,
 )
 from scaler_trio.scheduler.policy.core.view import Desired, Manager, Unit, View, Work
+from scaler_trio.words import counted
 
 
 @frozen
@@ -63,7 +64,12 @@ class Waterfall:
         if before and not supply.added and manager.units and _carried(works, [s.manager for s in before]):
             names = ", ".join([s.manager.name for s in before if s.manager.serving])
             going = tuple([unit.name for unit in manager.serving])
-            return Desired(manager.name, 0, going, f"{names} can do all that there is: its {len(going)} units go")
+            return Desired(
+                manager.name,
+                0,
+                going,
+                f"{names} can do all that there is, so {counted(len(going), 'unit')} here can go",
+            )
         if any(one.serving for one in later):
             return settled(supply, float("inf"))  # those behind it go first
         return settled(supply, idle_limit_s(manager))
