@@ -30,6 +30,9 @@ RETIRED: Final = {
     "hard_processor_suspend": "tasks of higher priority do not suspend running ones",
     "heartbeat_interval_seconds": "it follows worker_timeout_seconds of the scheduler",
     "worker_type": "workers are named after worker_manager_id",
+    "status_report_interval_seconds": "monitors ask when they want to know",
+    "tls_cert": "there is no TLS yet; between hosts whose network you do not trust, use a tunnel",
+    "tls_key": "there is no TLS yet; between hosts whose network you do not trust, use a tunnel",
 }
 """Keys that users of OpenGRIS Scaler have in their files, and why there is nothing to set here."""
 

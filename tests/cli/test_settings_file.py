@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scaler_trio import Client
 from scaler_trio.cli.settings_file import RETIRED
-from tests.kit.services import BIN, Command
+from tests.kit.services import BIN, Command, free_ports
 
 GOOD = """
 [object_storage_server]
@@ -138,3 +139,82 @@ def test_what_init_writes_can_be_checked_and_is_not_overwritten(tmp_path: Path) 
     assert check(path, path.read_text()).returncode == 0
     uncommented = path.read_text().replace("\n# ", "\n").replace("\nscaler_object_storage", "\n# scaler_object_storage")
     assert check(path, uncommented).returncode == 0
+
+
+REFERENCE = """
+[object_storage_server]
+bind_address = "tcp://127.0.0.1:{objects}"
+identity = "ObjectStorageServer"
+logging_level = "INFO"
+logging_paths = ["/dev/stdout"]
+
+[scheduler]
+bind_address = "tcp://127.0.0.1:{scheduler}"
+object_storage_address = "tcp://127.0.0.1:{objects}"
+advertised_object_storage_address = "tcp://127.0.0.1:{objects}"
+monitor_address = "tcp://127.0.0.1:{monitor}"
+status_report_interval_seconds = 1
+protected = true
+max_number_of_tasks_waiting = -1
+client_timeout_seconds = 60
+worker_timeout_seconds = 60
+object_retention_seconds = 60
+load_balance_seconds = 1
+load_balance_trigger_times = 2
+event_loop = "builtin"
+io_threads = 1
+policy_engine_type = "simple"
+policy_content = "allocate=even_load; scaling=vanilla"
+logging_level = "INFO"
+
+[[worker_manager]]
+type = "baremetal_native"
+scheduler_address = "tcp://127.0.0.1:{scheduler}"
+worker_scheduler_address = "tcp://127.0.0.1:{scheduler}"
+object_storage_address = "tcp://127.0.0.1:{objects}"
+worker_manager_id = "wm-native"
+mode = "fixed"
+worker_type = "FIX"
+max_task_concurrency = 2
+per_worker_capabilities = "linux,cpu=4"
+per_worker_task_queue_size = 1000
+heartbeat_interval_seconds = 2
+task_timeout_seconds = 0
+death_timeout_seconds = 300
+garbage_collect_interval_seconds = 30
+trim_memory_threshold_bytes = 1073741824
+hard_processor_suspend = false
+event_loop = "builtin"
+io_threads = 1
+preload = "json:loads('[1]')"
+logging_level = "INFO"
+
+[gui]
+monitor_address = "tcp://127.0.0.1:{monitor}"
+gui_address = "127.0.0.1:50001"
+
+[top]
+monitor_address = "tcp://127.0.0.1:{monitor}"
+timeout = 5
+"""
+"""All keys that a file of OpenGRIS Scaler has for these services, with its defaults."""
+
+
+def test_a_file_of_the_reference_system_works_without_the_keys_that_have_no_meaning_here(tmp_path: Path) -> None:
+    scheduler, objects, monitor = free_ports(3)
+    text = REFERENCE.format(scheduler=scheduler, objects=objects, monitor=monitor)
+    path = tmp_path / "reference.toml"
+    removed = []
+    while (done := check(path, text)).returncode:
+        key = done.stderr.split(": ")[2].split()[0]
+        assert f"{key} is not needed: {RETIRED[key]}; remove it" in done.stderr
+        removed.append(key)
+        line = next(line for line in text.splitlines() if line.startswith(f"{key} = "))
+        text = text.replace(line + "\n", "", 1)
+    assert len(removed) == 13
+    with Command("scaler", str(path)) as command:
+        command.wait_for("all 3 services run")
+        with Client(f"tcp://127.0.0.1:{scheduler}") as client:
+            with_capabilities = client.options(capabilities={"linux": -1, "cpu": 2})
+            assert with_capabilities.map(abs, [-1, -2]) == [1, 2]
+        assert command.stop() == 0

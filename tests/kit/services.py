@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -25,11 +25,14 @@ STOP_S = 10.0
 class Command:
     """One running command. ``stop`` it, or leave its ``with`` block."""
 
-    def __init__(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, *arguments: str, environment: dict[str, str] | None = None, before: Sequence[str] = ()
+    ) -> None:
+        """Start it; ``before`` is a command that runs it, as ``unshare`` does."""
         self.name = name
         self.output: list[str] = []
         self.process = subprocess.Popen(
-            [str(BIN / name), *arguments],
+            [*before, str(BIN / name), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
