@@ -31,16 +31,18 @@ EPILOGUE: Final = """Each flag is also a key of the settings file and a variable
 line goes before the environment, and that before the file."""
 
 
-def make_app(name: str, text: str) -> App:
-    """A command."""
-    return App(
+def make_app(name: str, text: str, *, epilogue: str = EPILOGUE) -> App:
+    """A command; ``epilogue`` stands below its help."""
+    app = App(
         name=name,
         help=text,
-        help_epilogue=EPILOGUE,
+        help_epilogue=epilogue,
         version=version("scaler-trio"),
         help_format="markdown",
         default_parameter=Parameter(show_env_var=False),
     )
+    app.register_install_completion_command(help="Complete this command's flags in your shell from now on.")
+    return app
 
 
 def run(app: App, section: str) -> NoReturn:

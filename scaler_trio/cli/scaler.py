@@ -63,7 +63,7 @@ _PROGRAM: Final = "import sys; sys.argv[0] = {name!r}; from scaler_trio.cli.{mod
 
 log = logging.getLogger("scaler_trio.service")
 
-app = make_app("scaler", HELP)
+app = make_app("scaler", HELP, epilogue="")
 
 
 @app.default
