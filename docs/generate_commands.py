@@ -17,7 +17,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for app in APPS:
         text = app.generate_docs(recursive=True)
         text = re.sub(r"## Table of Contents\n\n(- .*\n)*\n?", "", text)
-        text = re.sub(r" -m \S+(?= \[OPTIONS\])", "", text)  # how this very program was called
+        text = re.sub(r" -m \S+", "", text)  # how this very program was called
         text = re.sub(r"^## \S+ --install-completion\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
         text = re.sub(r"\[(`--install-completion`)\]\(\S+\)", r"\1", text)
         text = re.sub(r"\n {4,}(?=\S)", " ", text)  # texts that go over several lines in the source
