@@ -153,6 +153,7 @@ def test_a_monitor_that_asks_without_end_is_answered_slowly_and_hinders_nobody()
             answers = 0
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run)
+                started = time.monotonic()
                 link.send(*[m.AskStatus()] * 20_000)
 
                 async def count() -> None:
@@ -164,7 +165,6 @@ def test_a_monitor_that_asks_without_end_is_answered_slowly_and_hinders_nobody()
                         pass
 
                 nursery.start_soon(count)
-                started = time.monotonic()
                 await trio.to_thread.run_sync(lambda: [client.submit(abs, n).result(20) for n in range(100)])
                 took_s = time.monotonic() - started
                 link.close("enough")
